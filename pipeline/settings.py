@@ -1,0 +1,47 @@
+"""What belongs to this machine: addresses, credentials and worker counts, from the environment or `.env`."""
+
+import os
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pipeline import paths
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # absent on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Settings(BaseSettings):
+    """Every variable is documented in `.env.example`; none is needed for the embedded store."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    s3_endpoint_url: str | None = None
+    s3_access_key: str | None = None
+    s3_secret_key: SecretStr | None = None
+    s3_region: str = "us-east-1"
+    s3_bucket_bronze: str = "bronze"
+    s3_bucket_silver: str = "silver"
+    s3_bucket_gold: str = "gold"
+    s3_bucket_dvc: str = "dvc"
+    flask_host: str = "127.0.0.1"
+    flask_port: Annotated[int, Field(ge=0, le=65535)] = 5000
+    pipeline_workers: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def workers(self) -> int:
+        """How many processes a map over raids uses: `PIPELINE_WORKERS`, or the cores this process may use."""
+        return self.pipeline_workers or _usable_cores()
+
+
+def load() -> Settings:
+    """Read the environment, then the checkout's `.env`, then the defaults.
+
+    Raises:
+        pydantic.ValidationError: a variable has an impossible value.
+    """
+    return Settings(_env_file=paths.home_root() / ".env")  # type: ignore[call-arg]
