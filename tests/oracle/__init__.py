@@ -1,0 +1,1 @@
+"""An independent implementation of Gold, the data it is tried on, and the errors it must find."""
