@@ -1,7 +1,7 @@
 """`params.yaml`, typed: one frozen section per stage, so that a typo or an impossible value stops before any work."""
 
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -70,11 +70,63 @@ class Gold(_Section):
     """No more players may have died; null: deaths do not decide."""
 
 
+class Features(_Section):
+    """What is known of a pull before it and in its first seconds."""
+
+    horizons_s: Annotated[tuple[Annotated[int, Field(ge=5, le=3600)], ...], Field(min_length=1, strict=False)]
+    """The T for which features of the first T seconds are made, s."""
+
+
+class Cluster(_Section):
+    """The study of play styles."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    """Where the model is trained; auto takes CUDA where there is one."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    """Seed of all randomness of the study."""
+    min_pulls: Annotated[int, Field(ge=2)]
+    """Players with fewer pulls in a role are left out."""
+    max_clusters: Annotated[int, Field(ge=2, le=12)]
+    """Most play styles looked for in a role."""
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    """Rounds over all players in which the autoencoder learns."""
+    batch_size: Annotated[int, Field(ge=1)]
+    """Players in a minibatch."""
+    latent_dim: Annotated[int, Field(ge=1, le=16)]
+    """Dimensions of a player's code."""
+    bootstrap_samples: Annotated[int, Field(ge=2, le=10_000)]
+    """Resamples of the players by which stability is measured."""
+
+
 class Eda(_Section):
     """The exploration notebook."""
 
     raid_id: Annotated[str, Field(pattern=RAID_ID_PATTERN)] | None
     """The raid shown in detail; null takes the first."""
+
+
+class Classify(_Section):
+    """The study of outcomes: who will win this pull?"""
+
+    horizon_s: Annotated[int, Field(ge=5, le=3600)]
+    """The T at which models are compared and scored, s; one of `features.horizons_s`."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    """Seed of the choice of held-out teams, of the models and of the bootstrap."""
+    holdout_share: Annotated[float, Field(gt=0, le=0.5)]
+    """Share of the teams that the comparison does not see."""
+    folds: Annotated[int, Field(ge=2, le=20)]
+    """Folds of the comparison and of the cross-fitting; each holds whole teams."""
+    bootstrap_samples: Annotated[int, Field(ge=20, le=100_000)]
+    """Resamples of teams behind each interval."""
+    models: Annotated[tuple[Literal["lr", "rf", "et", "gbc", "ada"], ...], Field(min_length=1, strict=False)]
+    """The kinds that are compared: logistic regression, random forest, extra trees, gradient boosting, AdaBoost."""
+
+
+class Report(_Section):
+    """The paper."""
+
+    authors: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1, strict=False)]
+    """Who stands under its title."""
 
 
 class Params(_Section):
@@ -85,7 +137,11 @@ class Params(_Section):
     ingest: Ingest
     silver: Silver
     gold: Gold
+    features: Features
     eda: Eda
+    classify: Classify
+    cluster: Cluster
+    report: Report
 
 
 Model = TypeVar("Model", bound=BaseModel)

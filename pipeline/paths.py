@@ -7,18 +7,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 
+from pipeline.errors import PipelineError
+
 
 def project_root() -> Path:
     """The folder whose data a command works on: the nearest one upwards from here that holds a `dvc.yaml`.
 
     Raises:
-        FileNotFoundError: outside of any checkout.
+        PipelineError: outside of any checkout.
     """
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "dvc.yaml").is_file():
             return folder
-    raise FileNotFoundError(f"no dvc.yaml in {here} or above it: run this inside a checkout of the project")
+    raise PipelineError(f"no dvc.yaml in {here} or above it: run this inside a checkout of the project")
 
 
 def home_root() -> Path:
@@ -37,8 +39,12 @@ IMPORTED = Path("data/imported")
 BRONZE = Path("data/bronze")
 SILVER = Path("data/silver")
 GOLD = Path("data/gold")
+FEATURES = Path("data/features")
+MODELS = Path("models")
 METRICS = Path("reports/metrics")
 FIGURES = Path("reports/figures")
+PLOTS = Path("reports/plots")
+TABLES = Path("reports/tables")
 NOTEBOOKS = Path("notebooks")
 EXECUTED_NOTEBOOKS = Path("reports/notebooks")
 STORE = Path(".store")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import paths
+from pipeline.errors import PipelineError
 
 
 def names(folder: Path) -> list[str]:
@@ -48,7 +49,7 @@ def test_the_project_is_found_from_a_folder_inside_it(tmp_path: Path, monkeypatc
 
 def test_outside_of_a_project_the_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match="inside a checkout"):
+    with pytest.raises(PipelineError, match="inside a checkout"):
         paths.project_root()
 
 
