@@ -98,8 +98,10 @@ Amount = Annotated[float, Field(ge=0, le=MAX_AMOUNT)]
 PositiveAmount = Annotated[float, Field(gt=0, le=MAX_AMOUNT)]
 Quantity = Annotated[float, Field(ge=0)]
 Percentage = Annotated[float, Field(ge=0, le=100)]
-Milliseconds = Annotated[int, Field(ge=0)]
-Count = Annotated[int, Field(ge=0)]
+# Beyond this JSON readers disagree about integers, and int64 columns would overflow.
+MAX_INTEGER = 2**53 - 1
+Milliseconds = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
+Count = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 EventType = Literal[
     "combat_damage",
     "heal",

@@ -21,14 +21,20 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress(description: str, total: int, unit: str) -> Iterator[Advance]:
-    """Show how far a piece of work is: `with progress("silver", 120, "raids") as advance: advance()`."""
+def progress(description: str, total: int | None, unit: str) -> Iterator[Advance]:
+    """Show how far a piece of work is: `with progress("silver", 120, "raids") as advance: advance()`.
+
+    Args:
+        description: what is done.
+        total: how much there is to do; None if that is not known.
+        unit: what is counted.
+    """
     with _bar(description, total) if sys.stderr.isatty() else _lines(description, total, unit) as advance:
         yield advance
 
 
 @contextmanager
-def _bar(description: str, total: int) -> Iterator[Advance]:
+def _bar(description: str, total: int | None) -> Iterator[Advance]:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -46,16 +52,17 @@ def _bar(description: str, total: int) -> Iterator[Advance]:
 
 
 @contextmanager
-def _lines(description: str, total: int, unit: str) -> Iterator[Advance]:
+def _lines(description: str, total: int | None, unit: str) -> Iterator[Advance]:
     done = 0
     said_at = time.monotonic()
 
     def advance(steps: int = 1) -> None:
         nonlocal done, said_at
         done += steps
-        if time.monotonic() - said_at >= PLAIN_LINE_EVERY_S and done < total:
+        if time.monotonic() - said_at >= PLAIN_LINE_EVERY_S and done != total:
             said_at = time.monotonic()
-            console.print(f"{description}: {done:,} of {total:,} {unit}")
+            of_all = "" if total is None else f" of {total:,}"
+            console.print(f"{description}: {done:,}{of_all} {unit}")
 
     yield advance
     console.print(f"{description}: {done:,} {unit}")

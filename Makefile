@@ -1,0 +1,75 @@
+# `make repro` and `make test` are all that is needed; the rest is listed by `make help`.
+PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3),python3)
+VENV := .venv
+AUTOML := .venv-automl
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# Pip's own chatter only when something is wrong.
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --requirement
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro test test-full lab store-up store-down document lint bench clean clean-env lock
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/ready $(AUTOML)/ready $(VENV)/share/jupyter/kernels/automl/kernel.json .dvc/plots-page.html ## both environments and the offline plots page
+
+repro: setup ## everything from the raids to the executed notebook, then what was made
+	@dvc repro
+	@python -m pipeline summary
+
+test: setup ## the test suite, on a four-raid parameter file
+	@python -m pytest -n 2 --dist loadgroup -m "not full"
+
+test-full: setup ## what needs the default size: two folders, the same bytes
+	@python -m pytest -m full
+
+lab: setup ## JupyterLab with both kernels
+	@jupyter lab --notebook-dir=notebooks
+
+store-up: setup ## start the embedded object store
+	@python -m pipeline store up
+
+store-down: setup ## stop it; its data stay
+	@python -m pipeline store down
+
+document: setup ## write the data dictionary and the JSON Schema anew
+	@python -m pipeline document
+
+lint: setup ## ruff and mypy
+	@ruff check . && ruff format --check . && mypy
+
+clean: ## remove what dvc repro made (never .store/, data/raw/ or the environments)
+	rm -rf data/simulated data/imported data/bronze data/silver data/gold data/features data/replay reports/notebooks reports/figures reports/rejected \
+		.pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find data pipeline tests -name __pycache__ -prune -exec rm -rf {} + -o -name '.*.partial' -prune -exec rm -rf {} +
+
+clean-env: ## remove both environments
+	rm -rf $(VENV) $(AUTOML)
+
+lock: ## resolve the lock files anew from requirements/*.in
+	@$(PYTHON) requirements/lock.py
+
+$(VENV)/ready: requirements/main.txt pyproject.toml
+	@$(PYTHON) pipeline/preflight.py
+	@echo "setting up $(VENV) from $< (once, a few minutes)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(VENV)/bin/python $(PIP_INSTALL) $<
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(AUTOML)/ready: requirements/automl.txt | $(VENV)/ready
+	@echo "setting up $(AUTOML) from $< (once, a few minutes)"
+	@$(PYTHON) -m venv --clear $(AUTOML)
+	@$(AUTOML)/bin/python $(PIP_INSTALL) $<
+	@echo "$(CURDIR)" > $$(echo $(AUTOML)/lib/python*/site-packages)/pipeline.pth
+	@touch $@
+
+# The kernel lives under the main environment's prefix, never --user, and so goes with it.
+$(VENV)/share/jupyter/kernels/automl/kernel.json: $(VENV)/ready $(AUTOML)/ready
+	@$(AUTOML)/bin/python -m ipykernel install --prefix $(VENV) --name automl --display-name "Python (automl: PyCaret)" 2>/dev/null
+	@touch $@
+
+.dvc/plots-page.html: $(VENV)/ready pipeline/plots_page.py
+	@python -m pipeline plots-page
+	@touch $@

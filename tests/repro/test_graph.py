@@ -1,0 +1,154 @@
+"""The graph from end to end, on four raids: what it makes, when it runs again, and that its bytes repeat."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from tests.repro.checkouts import ROOT, Checkout, copy_of_working_tree, files_below
+from tests.repro.conftest import STAGES, Season
+
+pytestmark = pytest.mark.xdist_group("graph")
+
+GRAPH: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+# The thin shell through which every stage is entered: it imports lazily and computes nothing.
+SHELL = {"pipeline", "pipeline.cli", "pipeline.__main__"}
+
+
+def stages_run(checkout: Checkout) -> list[str]:
+    """Let `dvc repro` do what it finds to do; which stages it ran."""
+    said = checkout.run("dvc", "repro").stdout
+    return re.findall(r"Running stage '(\w+)'", said)
+
+
+def module_file(module: str) -> str:
+    """A module's path as `deps` would name it."""
+    path = Path(*module.split("."))
+    return str(path / "__init__.py" if (ROOT / path).is_dir() else path.with_suffix(".py"))
+
+
+def test_every_layer_is_there(season: Season) -> None:
+    root = season.checkout.root
+    assert len(list((root / "data/simulated/raids").glob("raid*.parquet"))) == 4
+    assert (root / "data/bronze/manifest.parquet").is_file()
+    assert list((root / "data/bronze").glob("wow_raid_events/v1/raidid=raid001/ingestdate=*/batch=*.json"))
+    assert list((root / "data/silver").glob("wow_raid_events/v1/raidid=raid001/eventdate=*/part-0.parquet"))
+    for table in ("raid_summary", "player_raid_stats", "dim_player", "dim_raid"):
+        assert (root / f"data/gold/{table}/v1/part-0.parquet").is_file()
+    for table in ("raid_timeline", "player_timeline"):
+        assert (root / f"data/gold/{table}/v1/raidid=raid001/part-0.parquet").is_file()
+    assert (root / "reports/notebooks/01-eda.ipynb").is_file()
+    assert (root / "reports/notebooks/01-eda.html").is_file()
+
+
+def test_no_event_is_lost_between_the_layers(season: Season) -> None:
+    simulated, ingested, silver, gold = map(season.checkout.metrics, ("simulate", "ingest", "silver", "gold"))
+    assert simulated["events"] > 1000
+    assert ingested["events_sent"] == simulated["events"]
+    assert ingested["events_sent"] == ingested["events_delivered"] + ingested["events_rejected"]
+    assert silver["bronze_events"] == ingested["events_delivered"]
+    set_aside = silver["duplicates_removed"] + sum(silver["quarantined"].values())
+    assert silver["bronze_events"] == silver["silver_rows"] + set_aside
+    assert silver["silver_rows"] == gold["events_in_pulls"] + gold["events_outside_pulls"]
+    assert gold["pulls"] == simulated["pulls"]
+    assert gold["outcomes"]["success"] == simulated["kills"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_exactly_the_modules_it_imports(season: Season, stage: str) -> None:
+    declared = {dep for dep in GRAPH[stage]["deps"] if dep.startswith("pipeline/")}
+    imported = {module_file(module) for module in season.imports[stage] - SHELL}
+    assert imported, "no import was traced"
+    covering = {file: [dep for dep in declared if file == dep or file.startswith(f"{dep}/")] for file in imported}
+    assert {file for file, deps in covering.items() if not deps} == set(), "imported, but not in deps"
+    assert declared - {dep for deps in covering.values() for dep in deps} == set(), "in deps, but not imported"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_no_parameters_but_its_own(stage: str) -> None:
+    assert set(GRAPH[stage].get("params", [])) <= {stage}
+
+
+def test_git_sees_only_what_is_committed(season: Season) -> None:
+    changed = season.checkout.run("git", "status", "--porcelain").stdout.splitlines()
+    assert [line for line in changed if not line.startswith(" M")] == []
+    assert all(re.fullmatch(r" M (dvc\.lock|reports/(metrics|plots)/.+)", line) for line in changed), changed
+
+
+def test_a_second_repro_does_nothing(season: Season) -> None:
+    assert "up to date" in season.checkout.run("dvc", "repro").stdout
+
+
+def test_no_server_survives_a_run(season: Season) -> None:
+    root = str(season.checkout.root)
+    left = [
+        process.cmdline()
+        for process in psutil.process_iter(["cmdline"])
+        if root in " ".join(process.info["cmdline"] or [])
+    ]
+    assert left == []
+
+
+def test_a_silver_parameter_reruns_silver_and_what_follows(copy_of_season: Checkout) -> None:
+    copy_of_season.set_param("massive_hit_threshold: 10000", "massive_hit_threshold: 9000")
+    assert stages_run(copy_of_season) == ["silver", "gold", "eda", "publish"]
+
+
+def test_a_gold_parameter_leaves_silver_alone(copy_of_season: Checkout) -> None:
+    copy_of_season.set_param("time_limit_s: 900", "time_limit_s: 600")
+    assert stages_run(copy_of_season) == ["gold", "eda", "publish"]
+
+
+def test_two_checkouts_give_the_same_bytes_on_any_number_of_workers(season: Season, tmp_path: Path) -> None:
+    other = copy_of_working_tree(tmp_path / "elsewhere")
+    other.run("dvc", "repro", PIPELINE_WORKERS="1")
+    assert (other.root / "dvc.lock").read_bytes() == (season.checkout.root / "dvc.lock").read_bytes()
+    for folder in ("data/bronze", "data/gold", "reports/notebooks", "reports/metrics"):
+        assert files_below(other.root / folder) == files_below(season.checkout.root / folder), folder
+
+
+def test_a_bucket_with_other_contents_gives_the_same_bronze(copy_of_season: Checkout) -> None:
+    """The store already holds this delivery and another raid's."""
+    before = files_below(copy_of_season.root / "data/bronze")
+    copy_of_season.run("dvc", "repro", "--force", "--single-item", "ingest")
+    assert files_below(copy_of_season.root / "data/bronze") == before
+
+
+def test_the_remote_carries_the_work_to_another_machine(copy_of_season: Checkout, tmp_path: Path) -> None:
+    """Push, clone, pull; then the first machine and its store are gone, and the clone goes on alone."""
+    copy_of_season.commit("the season")
+    copy_of_season.run("python", "-m", "pipeline", "store", "up")
+    try:
+        copy_of_season.run("dvc", "push")
+        clone = Checkout(tmp_path / "clone")
+        copy_of_season.run("git", "clone", "-q", str(copy_of_season.root), str(clone.root))
+        shutil.copy(copy_of_season.root / ".dvc/config.local", clone.root / ".dvc/config.local")
+        clone.run("dvc", "pull")
+    finally:
+        copy_of_season.run("python", "-m", "pipeline", "store", "down")
+    shutil.rmtree(copy_of_season.root)
+    assert stages_run(clone) == []
+    clone.set_param("massive_hit_threshold: 10000", "massive_hit_threshold: 1000")
+    before = clone.metrics("silver")["massive_hits"]
+    assert stages_run(clone)[0] == "silver"
+    assert clone.metrics("silver")["massive_hits"] > before
+
+
+def test_an_experiment_runs_in_a_copy_and_leaves_the_checkout_alone(copy_of_season: Checkout) -> None:
+    copy_of_season.commit("the season")
+    copy_of_season.run(
+        "dvc", "exp", "run", "--temp", "--set-param", "silver.massive_hit_threshold=1000", "--name", "hits"
+    )
+    assert copy_of_season.run("git", "status", "--porcelain").stdout == ""
+    said = copy_of_season.run("dvc", "metrics", "diff", "HEAD", "hits", "--json").stdout
+    assert "massive_hits" in said
+
+
+def test_the_summary_names_what_was_made(season: Season) -> None:
+    said = season.checkout.run("python", "-m", "pipeline", "summary").stdout
+    for word in ("4 simulated", "data/bronze/", "data/gold/", "01-eda.html", "make lab", "Store"):
+        assert word in said
