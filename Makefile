@@ -14,7 +14,7 @@ help: ## this list
 
 setup: $(VENV)/ready $(AUTOML)/ready $(VENV)/share/jupyter/kernels/automl/kernel.json .dvc/plots-page.html ## both environments and the offline plots page
 
-repro: setup ## everything from the raids to the executed notebook, then what was made
+repro: setup ## everything from the raids to the finished paper, then what was made
 	@dvc repro
 	@python -m pipeline summary
 
@@ -41,6 +41,7 @@ lint: setup ## ruff and mypy
 
 clean: ## remove what dvc repro made (never .store/, data/raw/ or the environments)
 	rm -rf data/simulated data/imported data/bronze data/silver data/gold data/features data/replay reports/notebooks reports/figures reports/rejected \
+		reports/report.* models/outcome models/playstyle \
 		.pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find data pipeline tests -name __pycache__ -prune -exec rm -rf {} + -o -name '.*.partial' -prune -exec rm -rf {} +
 

@@ -13,6 +13,7 @@ FIXED: dict[str, str] = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
+    "MKL_CBWR": "COMPATIBLE",
     "PYTHONHASHSEED": "0",
     "TZ": "UTC",
 }

@@ -7,6 +7,9 @@ from typing import Any
 from pipeline import embedded_store, paths
 from pipeline.errors import PipelineError
 
+PAPER = "reports/report.en.pdf"
+FIRST_PAGE = paths.EXECUTED_NOTEBOOKS / "01-eda.html"
+
 
 def describe() -> str:
     """A few lines: what was made, where it lies, whether the store still runs, what to open next.
@@ -27,11 +30,12 @@ def describe() -> str:
             f"Bronze   {ingested['batches']:,} batches, {ingested['events_delivered']:,} events   {paths.BRONZE}/",
             f"Silver   {silver['silver_rows']:,} rows, {set_aside:,} set aside   {paths.SILVER}/",
             f"Gold     {gold['pulls']:,} pulls ({outcomes})   {paths.GOLD}/",
-            f"Notebook {_newest_page(root)}",
-            f"Metrics  {paths.METRICS}/   Figures {paths.FIGURES}/",
-            f"Store    {embedded_store.status().describe().splitlines()[0]}",
+            f"Studies  {paths.EXECUTED_NOTEBOOKS}/*.html   models {paths.MODELS}/   figures {paths.FIGURES}/",
+            f"Paper    {PAPER} (and .html, and in Spanish)",
+            f"Metrics  {paths.METRICS}/",
+            f"Store    {_store_line()}",
             "",
-            f"Next: open {_newest_page(root)} in a browser, or `make lab` to explore Gold.",
+            f"Next: open {PAPER}, {FIRST_PAGE} in a browser, or `make lab` to explore Gold.",
         ]
     )
 
@@ -45,5 +49,5 @@ def _metrics(root: Path, stage: str) -> dict[str, Any]:
     return content
 
 
-def _newest_page(root: Path) -> Path:
-    return next(iter(sorted((root / paths.EXECUTED_NOTEBOOKS).glob("*.html"), reverse=True))).relative_to(root)
+def _store_line() -> str:
+    return embedded_store.status().describe().splitlines()[0].removeprefix("store").strip()

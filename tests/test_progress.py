@@ -19,7 +19,6 @@ with progress("silver", 3, "raids") as advance:
 
 def test_elsewhere_there_are_plain_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(progress, "PLAIN_LINE_EVERY_S", 0.0)
-    monkeypatch.setattr(progress.console, "file", sys.stderr)
     with progress.progress("silver", 2000, "raids") as advance:
         advance(1500)
         advance(500)
@@ -28,7 +27,6 @@ def test_elsewhere_there_are_plain_lines(monkeypatch: pytest.MonkeyPatch, capsys
 
 def test_an_unknown_total_is_not_made_up(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(progress, "PLAIN_LINE_EVERY_S", 0.0)
-    monkeypatch.setattr(progress.console, "file", sys.stderr)
     with progress.progress("delivered", None, "events") as advance:
         advance(7)
     assert capsys.readouterr().err == "delivered: 7 events\ndelivered: 7 events\n"
