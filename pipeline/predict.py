@@ -119,12 +119,7 @@ def predicted(model: OutcomeModel, rows: pd.DataFrame) -> list[Prediction]:
 
 
 def _features_of(raid_id: str) -> pd.DataFrame:
-    try:
-        known = features.pull_features()
-    except FileNotFoundError as error:
-        raise PipelineError(
-            f"{paths.FEATURES} is missing: make it with `dvc repro features` or fetch it with `dvc pull`"
-        ) from error
+    known = features.pull_features()
     return known[known["raid_id"] == raid_id]
 
 

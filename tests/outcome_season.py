@@ -136,10 +136,14 @@ def _raid_summary(features: pl.DataFrame) -> pl.DataFrame:
     return conform(pulls.with_columns(expr.alias(name) for name, expr in others.items()), GOLD_TABLES["raid_summary"])
 
 
-@functools.cache
 def studied(folders: pytest.TempPathFactory) -> Path:
     """A season of eight teams and a real log, after the notebook `02-classification`; made once per session."""
-    home = write_season(folders.mktemp("outcome") / "home", pl.concat([pull_features(), real_log()]), {30: 0, 60: 1})
+    return _studied(folders.getbasetemp())
+
+
+@functools.cache
+def _studied(session: Path) -> Path:
+    home = write_season(session / "outcome", pl.concat([pull_features(), real_log()]), {30: 0, 60: 1})
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
         patch.setenv("DVC_ROOT", str(home))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from pipeline import gold, parallel, params, paths, settings
+from pipeline.errors import PipelineError
 from pipeline.features import behaviour, early, history
 from pipeline.tables import FEATURE_TABLES, conform, read_table, write_table
 
@@ -55,12 +56,20 @@ def run() -> None:
 
 
 def pull_features() -> "pd.DataFrame":
-    """One row per pull and horizon, for the pulls that were still running then."""
+    """One row per pull and horizon, for the pulls that were still running then.
+
+    Raises:
+        PipelineError: there are no features yet.
+    """
     return _table("pull_features").to_pandas()
 
 
 def player_behaviour() -> "pd.DataFrame":
-    """One row per pull and player: rates per second alive, and shares."""
+    """One row per pull and player: rates per second alive, and shares.
+
+    Raises:
+        PipelineError: there are no features yet.
+    """
     return _table("player_behaviour").to_pandas()
 
 
@@ -94,6 +103,8 @@ def _gathered(frames: list[pl.DataFrame], name: str) -> pl.DataFrame:
 
 def _table(name: str) -> pl.DataFrame:
     file = paths.project_root() / paths.FEATURES / name / PART
+    if not file.is_file():
+        raise PipelineError(f"{file} is missing: make it with `dvc repro features` or fetch it with `dvc pull`")
     return read_table([file], FEATURE_TABLES[name])
 
 

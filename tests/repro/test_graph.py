@@ -107,7 +107,7 @@ def test_a_silver_parameter_reruns_silver_and_what_follows(copy_of_season: Check
 
 
 def test_what_comes_out_the_same_reruns_nothing_after_it(copy_of_season: Checkout) -> None:
-    """Every simulated pull states its verdict, so the limit decides none: only the paper, which names it, is set anew."""
+    """Every simulated pull states its verdict, so the limit decides none: only the paper names it."""
     copy_of_season.set_param("time_limit_s: 900", "time_limit_s: 600")
     assert stages_run(copy_of_season) == ["gold", "report"]
 

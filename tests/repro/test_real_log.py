@@ -21,7 +21,7 @@ pytestmark = [
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     """A season of nothing but this log."""
     checkout = copy_of_working_tree(tmp_path_factory.mktemp("real-log") / "checkout")
-    checkout.set_param("teams: 2", "teams: 0")
+    checkout.set_param("teams: 4", "teams: 0")
     checkout.set_param("raid_id: raid001", "raid_id: null")
     log = checkout.root / "data" / "raw" / "huhuran.txt"
     log.write_bytes(LOG.read_bytes())
