@@ -40,7 +40,7 @@ lint: setup ## ruff and mypy
 	@ruff check . && ruff format --check . && mypy
 
 clean: ## remove what dvc repro made (never .store/, data/raw/ or the environments)
-	rm -rf data/simulated data/imported data/bronze data/silver data/gold data/features data/replay reports/notebooks reports/figures reports/rejected \
+	rm -rf data/simulated data/imported data/bronze data/silver data/gold data/features data/replay data/published.json reports/notebooks reports/figures reports/rejected \
 		reports/report.* models/outcome models/playstyle \
 		.pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find data pipeline tests -name __pycache__ -prune -exec rm -rf {} + -o -name '.*.partial' -prune -exec rm -rf {} +

@@ -29,7 +29,10 @@ class PublishedObject:
 
 
 def run() -> None:
-    """Put `data/silver` and `data/gold` into their buckets and write `reports/metrics/publish.json`.
+    """Put `data/silver` and `data/gold` into their buckets; write `reports/metrics/publish.json`.
+
+    What this checkout has published stands in `data/published.json`. That travels neither with git nor with DVC, so
+    that a new clone, whose store may be another, publishes for itself.
 
     Raises:
         PipelineError: a layer is missing, or the store does not confirm.
@@ -38,14 +41,19 @@ def run() -> None:
         paths.SILVER: settings.load().s3_bucket_silver,
         paths.GOLD: settings.load().s3_bucket_gold,
     }
-    metrics = {}
+    layers: dict[str, list[PublishedObject]] = {}
     with embedded_store.running() as connection:
         for folder, name in buckets.items():
             bucket = open_store(f"s3://{name}", connection)
             published = publish_layer(folder, bucket)
-            metrics[folder.name] = {"objects": len(published), "bytes": sum(each.bytes for each in published)}
+            layers[folder.name] = published
             _report(bucket, published, stale_keys(bucket, published))
+    metrics = {
+        layer: {"objects": len(published), "bytes": sum(each.bytes for each in published)}
+        for layer, published in layers.items()
+    }
     paths.write_atomically(paths.METRICS / "publish.json", (json.dumps(metrics, indent=2) + "\n").encode())
+    paths.write_atomically(paths.PUBLISHED, _manifest(layers))
 
 
 def publish_layer(folder: Path, bucket: ObjectStore) -> list[PublishedObject]:
@@ -64,8 +72,7 @@ def publish_layer(folder: Path, bucket: ObjectStore) -> list[PublishedObject]:
     with progress(f"publish {folder.name}", len(files), "objects") as advance, ThreadPoolExecutor(CONCURRENCY) as pool:
         published = list(pool.map(lambda file: _put(bucket, folder, file, advance), files))
     published.sort(key=lambda each: each.key)
-    content = {"objects": [vars(each) for each in published]}
-    bucket.put(MANIFEST, (json.dumps(content, indent=1) + "\n").encode())
+    bucket.put(MANIFEST, _manifest({"objects": published}))
     return published
 
 
@@ -73,6 +80,11 @@ def stale_keys(bucket: ObjectStore, published: list[PublishedObject]) -> list[st
     """Keys that the bucket holds and this publication does not, sorted."""
     current = {each.key for each in published} | {MANIFEST}
     return [stored.key for stored in bucket.list() if stored.key not in current]
+
+
+def _manifest(lists: dict[str, list[PublishedObject]]) -> bytes:
+    content = {name: [vars(each) for each in published] for name, published in lists.items()}
+    return (json.dumps(content, indent=1) + "\n").encode()
 
 
 def _put(bucket: ObjectStore, folder: Path, file: Path, advance: Advance) -> PublishedObject:

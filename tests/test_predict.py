@@ -97,5 +97,7 @@ def test_missing_features_are_named(home: Path, tmp_path: Path, monkeypatch: pyt
     copy = shutil.copytree(home, tmp_path / "home")
     shutil.rmtree(copy / "data" / "features")
     monkeypatch.chdir(copy)
-    with pytest.raises(PipelineError, match="data/features is missing: make it with `dvc repro features`"):
+    with pytest.raises(
+        PipelineError, match="pull_features/v1/part-0.parquet is missing: make it with `dvc repro features`"
+    ):
         predict.describe("raid001")

@@ -71,3 +71,5 @@ def test_the_stage_publishes_both_layers_and_counts_them(
         "silver": {"objects": 2, "bytes": 8},
         "gold": {"objects": 1, "bytes": 4},
     }
+    said = json.loads(Path("data/published.json").read_text())
+    assert [each["key"] for each in said["gold"]] == ["dim_raid/v1/part-0.parquet"]

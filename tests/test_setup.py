@@ -1,5 +1,6 @@
 """What a newcomer meets before the first run: the checks of `make`, the environments, the commands' help."""
 
+import json
 import os
 import re
 import subprocess
@@ -123,6 +124,13 @@ def test_the_version_stands_in_one_place() -> None:
     assert said.strip() == __version__
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
     assert __version__ not in (ROOT / "pyproject.toml").read_text()
+
+
+def test_the_lab_has_both_kernels() -> None:
+    command = [str(Path(sys.executable).with_name("jupyter")), "kernelspec", "list", "--json"]
+    listed = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["kernelspecs"]
+    assert {"python3", "automl"} <= set(listed)
+    assert listed["automl"]["spec"]["argv"][0].endswith(".venv-automl/bin/python")
 
 
 def test_every_setting_is_documented() -> None:

@@ -84,6 +84,12 @@ class Split:
     folds: int = 0
     reason: str | None = None
 
+    def describe(self) -> str:
+        """One sentence: who is held out, or why the study cannot be done."""
+        if self.reason:
+            return f"This study is not possible with these data: {self.reason}."
+        return f"Held out: {', '.join(self.heldout_teams)}; the others are parted into {self.comparison_folds} folds."
+
 
 @dataclass(frozen=True)
 class Comparison:

@@ -141,7 +141,7 @@ def difficulty_table(table: pd.DataFrame) -> pd.DataFrame:
 def verdict(results: Results) -> str:
     """What the scores come to, in sentences."""
     if results.split.reason:
-        return f"This study is not possible with these data: {results.split.reason}."
+        return results.split.describe()
     names = distinct_models(results.comparison.winner)
     losses = {row["model"]: row for row in results.scores.to_dict("records") if row["metric"] == "log_loss"}
     lines = [

@@ -1,5 +1,6 @@
 """The graph from end to end, on four raids: what it makes, when it runs again, and that its bytes repeat."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ import psutil
 import pytest
 import yaml
 
+from pipeline.offline import outside_references
 from tests.repro.checkouts import ROOT, Checkout, copy_of_working_tree, files_below
 from tests.repro.conftest import STAGES, Season
 
@@ -140,21 +142,38 @@ def test_the_remote_carries_the_work_to_another_machine(copy_of_season: Checkout
     finally:
         copy_of_season.run("python", "-m", "pipeline", "store", "down")
     shutil.rmtree(copy_of_season.root)
-    assert stages_run(clone) == []
+    assert stages_run(clone) == ["publish"]  # the clone's own store has nothing yet
     clone.set_param("massive_hit_threshold: 10000", "massive_hit_threshold: 1000")
     before = clone.metrics("silver")["massive_hits"]
     assert stages_run(clone)[0] == "silver"
     assert clone.metrics("silver")["massive_hits"] > before
 
 
-def test_an_experiment_runs_in_a_copy_and_leaves_the_checkout_alone(copy_of_season: Checkout) -> None:
+def test_an_experiment_is_run_compared_and_leaves_no_trace(copy_of_season: Checkout) -> None:
+    """The steps of docs/experiments.md."""
     copy_of_season.commit("the season")
-    copy_of_season.run(
-        "dvc", "exp", "run", "--temp", "--set-param", "silver.massive_hit_threshold=1000", "--name", "hits"
-    )
+    copy_of_season.run("python", "-m", "pipeline", "plots-page")
+    change = "classify.horizon_s=60"
+    said = copy_of_season.run("dvc", "exp", "run", "--temp", "--set-param", change, "--name", "sixty").stdout
+    assert "Running stage 'classify'" in said and "Running stage 'features'" not in said
+    metrics = json.loads(copy_of_season.run("dvc", "metrics", "diff", "main", "sixty", "--json").stdout)
+    assert metrics["reports/metrics/classification.json"]["horizon_s"] == {"old": 30, "new": 60, "diff": 30}
+    params = json.loads(copy_of_season.run("dvc", "params", "diff", "main", "sixty", "--json").stdout)
+    assert params == {"params.yaml": {"classify.horizon_s": {"old": 30, "new": 60}}}
+    assert "sixty" in copy_of_season.run("dvc", "exp", "show", "--csv").stdout
+    copy_of_season.run("dvc", "plots", "diff", "main", "sixty")
+    page = (copy_of_season.root / "dvc_plots/index.html").read_text()
+    assert "vega" in page and not outside_references(page)
     assert copy_of_season.run("git", "status", "--porcelain").stdout == ""
-    said = copy_of_season.run("dvc", "metrics", "diff", "HEAD", "hits", "--json").stdout
-    assert "massive_hits" in said
+
+
+@pytest.mark.parametrize("notebook", ["01-eda", "02-classification", "03-clustering"])
+def test_a_notebook_runs_by_hand_in_its_own_folder(copy_of_season: Checkout, notebook: str, tmp_path: Path) -> None:
+    """As in `make lab`: with its own kernel, from notebooks/, without papermill's parameters."""
+    command = ("jupyter", "nbconvert", "--to", "notebook", "--execute", "--output-dir", str(tmp_path))
+    copy_of_season.run(*command, f"notebooks/{notebook}.ipynb")
+    cells = json.loads((tmp_path / f"{notebook}.ipynb").read_text())["cells"]
+    assert any(cell.get("outputs") for cell in cells)
 
 
 def test_the_summary_names_what_was_made(season: Season) -> None:
