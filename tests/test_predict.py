@@ -98,6 +98,6 @@ def test_missing_features_are_named(home: Path, tmp_path: Path, monkeypatch: pyt
     shutil.rmtree(copy / "data" / "features")
     monkeypatch.chdir(copy)
     with pytest.raises(
-        PipelineError, match="pull_features/v1/part-0.parquet is missing: make it with `dvc repro features`"
+        PipelineError, match="part-0.parquet is missing: make it with `dvc repro features`"
     ):
         predict.describe("raid001")
