@@ -19,7 +19,7 @@ repro: setup ## everything from the raids to the finished paper, then what was m
 	@python -m pipeline summary
 
 test: setup ## the test suite, on a four-raid parameter file
-	@python -m pytest -n 2 --dist loadgroup -m "not full"
+	@python -m pytest -n 2 --dist loadfile -m "not full"
 
 test-full: setup ## what needs the default size: two folders, the same bytes
 	@python -m pytest -m full

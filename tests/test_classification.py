@@ -19,8 +19,6 @@ from pipeline.studies import outcome_results as found
 from pipeline.studies.outcome_scores import SCORES, reliability, scored, team_weights, weighted_scores
 from tests import outcome_season as season
 
-pytestmark = pytest.mark.xdist_group("outcome")
-
 PULLS = st.lists(st.tuples(st.booleans(), st.integers(0, 10), st.integers(0, 3)), min_size=2, max_size=40)
 
 

@@ -18,8 +18,6 @@ from pipeline.studies.outcome_model import CATEGORIES, INPUTS, OF_ROLES, Encodin
 from pipeline.tables import FEATURE_TABLES, column_descriptions
 from tests import outcome_season as season
 
-pytestmark = pytest.mark.xdist_group("outcome")
-
 KEYS = {"raid_id", "encounter_id", "horizon_s", "raid_outcome", "team_id", "start_timestamp"}
 
 

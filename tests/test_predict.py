@@ -12,8 +12,6 @@ from pipeline import predict
 from pipeline.errors import PipelineError
 from tests import outcome_season as season
 
-pytestmark = pytest.mark.xdist_group("outcome")
-
 
 @pytest.fixture
 def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -97,7 +95,5 @@ def test_missing_features_are_named(home: Path, tmp_path: Path, monkeypatch: pyt
     copy = shutil.copytree(home, tmp_path / "home")
     shutil.rmtree(copy / "data" / "features")
     monkeypatch.chdir(copy)
-    with pytest.raises(
-        PipelineError, match="part-0.parquet is missing: make it with `dvc repro features`"
-    ):
+    with pytest.raises(PipelineError, match=r"part-0\.parquet is missing: make it with `dvc repro features`"):
         predict.describe("raid001")

@@ -14,8 +14,6 @@ from pipeline.offline import outside_references
 from tests.repro.checkouts import ROOT, Checkout, copy_of_working_tree, files_below
 from tests.repro.conftest import STAGES, Season
 
-pytestmark = pytest.mark.xdist_group("graph")
-
 GRAPH: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
 # The thin shell through which every stage is entered: it imports lazily and computes nothing.
@@ -159,7 +157,7 @@ def test_an_experiment_is_run_compared_and_leaves_no_trace(copy_of_season: Check
     metrics = json.loads(copy_of_season.run("dvc", "metrics", "diff", "main", "sixty", "--json").stdout)
     assert metrics["reports/metrics/classification.json"]["horizon_s"] == {"old": 30, "new": 60, "diff": 30}
     params = json.loads(copy_of_season.run("dvc", "params", "diff", "main", "sixty", "--json").stdout)
-    assert params == {"params.yaml": {"classify.horizon_s": {"old": 30, "new": 60}}}
+    assert params == {"params.yaml": {"classify.horizon_s": {"old": 30, "new": 60, "diff": 30}}}
     assert "sixty" in copy_of_season.run("dvc", "exp", "show", "--csv").stdout
     copy_of_season.run("dvc", "plots", "diff", "main", "sixty")
     page = (copy_of_season.root / "dvc_plots/index.html").read_text()

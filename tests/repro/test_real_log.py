@@ -11,10 +11,9 @@ from tests.repro.checkouts import ROOT, Checkout, copy_of_working_tree
 
 LOG = Path(os.environ.get("WOW_REAL_LOGS", ROOT.parent / "shared" / "real-logs")) / "princess-huhuran-40.txt"
 
-pytestmark = [
-    pytest.mark.xdist_group("real-log"),
-    pytest.mark.skipif(not LOG.is_file(), reason=f"the real log is not at {LOG} (WOW_REAL_LOGS names another folder)"),
-]
+pytestmark = pytest.mark.skipif(
+    not LOG.is_file(), reason=f"the real log is not at {LOG} (WOW_REAL_LOGS names another folder)"
+)
 
 
 @pytest.fixture(scope="module")
