@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --requirement
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test test-full lab store-up store-down document lint bench clean clean-env lock
+.PHONY: help setup repro test test-full lab store-up store-down document lint clean clean-env lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ test-full: setup ## what needs the default size: two folders, the same bytes
 	@python -m pytest -m full
 
 lab: setup ## JupyterLab with both kernels
-	@jupyter lab --notebook-dir=notebooks
+	@jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 store-up: setup ## start the embedded object store
 	@python -m pipeline store up
@@ -52,6 +52,7 @@ lock: ## resolve the lock files anew from requirements/*.in
 	@$(PYTHON) requirements/lock.py
 
 $(VENV)/ready: requirements/main.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is missing: install Python 3.11 or run make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) pipeline/preflight.py
 	@echo "setting up $(VENV) from $< (once, a few minutes)"
 	@$(PYTHON) -m venv --clear $(VENV)

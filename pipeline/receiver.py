@@ -325,7 +325,8 @@ def _event_error(error: ErrorDetails, start: int = 0) -> EventError:
 
 
 def _invalid(errors: list[EventError], error_count: int) -> Refusal:
-    detail = f"{error_count} errors, {len(errors)} of them listed; nothing of the batch was stored"
+    found = "1 error" if error_count == 1 else f"{error_count} errors, {len(errors)} of them listed"
+    detail = f"{found}; nothing of the batch was stored"
     return Refusal(400, "invalid-batch", "Invalid batch", detail, errors, error_count)
 
 
@@ -451,8 +452,8 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=256)
     except OSError as error:
         raise PipelineError(
-            f"cannot listen on {host}:{port} ({error.strerror}): stop what uses the port, or choose another with "
-            "--port (0 takes a free one) or FLASK_PORT"
+            f"cannot listen on {host}:{port} ({os.strerror(error.errno or 0)}): stop what uses the port or choose "
+            "another with --port (0 takes a free one) or FLASK_PORT; the address is that of --host or FLASK_HOST"
         ) from error
 
 

@@ -172,7 +172,10 @@ def run(options: ReplayOptions) -> None:
     source = batch_source(options.source)
     arrival = Arrival(options.seed)
     if options.output_mode == "file":
-        count = write_batches(raids, options.output_dir, source, batch_size=options.batch_size, arrival=arrival)
+        try:
+            count = write_batches(raids, options.output_dir, source, batch_size=options.batch_size, arrival=arrival)
+        except OSError as error:
+            raise PipelineError(f"--output-dir {options.output_dir}: cannot be written ({error.strerror})") from error
         console.print(f"replay: {count:,} batches written below {options.output_dir}")
         return
     delivery = deliver(

@@ -3,10 +3,11 @@
 import os
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline import paths
+from pipeline.errors import PipelineError
 
 
 def _usable_cores() -> int:
@@ -42,6 +43,12 @@ def load() -> Settings:
     """Read the environment, then the checkout's `.env`, then the defaults.
 
     Raises:
-        pydantic.ValidationError: a variable has an impossible value.
+        PipelineError: a variable has an impossible value; the message names each one.
     """
-    return Settings(_env_file=paths.home_root() / ".env")  # type: ignore[call-arg]
+    try:
+        return Settings(_env_file=paths.home_root() / ".env")  # type: ignore[call-arg]
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{str(each['loc'][0]).upper()}: {each['msg']} (is {each['input']!r})" for each in error.errors()
+        )
+        raise PipelineError(f"{problems}: correct it in the environment or in .env (see .env.example)") from error

@@ -46,6 +46,8 @@ def _metrics(root: Path, stage: str) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(file.read_text())
     except OSError as error:
         raise PipelineError(f"{file} is missing: run `make repro` first") from error
+    except ValueError as error:
+        raise PipelineError(f"{file} is damaged ({error}): make it anew with `dvc repro --force {stage}`") from error
     return content
 
 

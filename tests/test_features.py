@@ -9,7 +9,7 @@ from polars.testing import assert_frame_equal
 
 from pipeline import gold, params, simulate
 from pipeline.features import behaviour, early, history
-from pipeline.tables import FEATURE_TABLES, PlayerRaidStats, RaidSummary, check, conform, polars_schema
+from pipeline.tables import FEATURE_TABLES, RaidSummary, check, conform, polars_schema
 from tests.oracle.events import as_silver
 
 ROOT = Path(__file__).parents[1]
@@ -32,11 +32,9 @@ def built(silver: pl.DataFrame) -> gold.RaidGold:
 def features_of(silver: pl.DataFrame) -> pl.DataFrame:
     """The table `pull_features` of one evening at T = 60 s."""
     tables = built(silver)
-    roles = tables.player_raid_stats.select(*KEY, "player_id", "role")
-    first = early.first_seconds(
-        tables.raid_summary, tables.raid_timeline, tables.player_timeline, roles, horizon_s=HORIZON_S
-    )
-    before = history.known_before(tables.raid_summary, tables.player_raid_stats)
+    seconds = (tables.raid_timeline, tables.player_timeline)
+    first = early.first_seconds(tables.raid_summary, *seconds, tables.player_raid_stats, horizon_s=HORIZON_S)
+    before = history.known_before(tables.raid_summary)
     return first.join(before, on=KEY).pipe(conform, FEATURE_TABLES["pull_features"]).sort(KEY)
 
 
@@ -52,6 +50,22 @@ def last_pull_still_running(silver: pl.DataFrame) -> str:
     """No later pull has it in its history."""
     pulls = built(silver).raid_summary.filter(pl.col("duration_ms") > HORIZON_S * 1000)
     return str(pulls.sort("start_timestamp")["encounter_id"][-1])
+
+
+def test_a_player_who_is_only_seen_later_is_not_known_yet(silver: pl.DataFrame) -> None:
+    """As in a stream of the original schema: no roster, and a healer whose first event comes after T."""
+    pull = last_pull_still_running(silver)
+    no_roster = silver.filter(pl.col("event_type") != "roster")
+    healer = no_roster.filter(encounter_id=pull, source_player_role="healer")["source_player_id"][0]
+    is_theirs = (pl.col("source_player_id") == healer) | (pl.col("target_entity_id") == healer)
+    shy = no_roster.filter(
+        ~(pl.col("encounter_id") == pull).fill_null(value=False)
+        | ~is_theirs.fill_null(value=False)
+        | late(no_roster, pull).fill_null(value=False)
+    )
+    assert healer in shy.filter(encounter_id=pull)["source_player_id"]
+    cut = shy.filter(~late(shy, pull))
+    assert_frame_equal(features_of(cut).drop(NOT_FEATURES), features_of(shy).drop(NOT_FEATURES))
 
 
 def test_deleting_all_that_comes_later_changes_no_feature(silver: pl.DataFrame) -> None:
@@ -121,11 +135,6 @@ def pulls(*rows: tuple[str, str, str, float]) -> pl.DataFrame:
     )
 
 
-def players() -> pl.DataFrame:
-    """No player at all."""
-    return pl.DataFrame(schema=polars_schema(PlayerRaidStats))
-
-
 def test_history_counts_what_came_before_and_nothing_else() -> None:
     known = history.known_before(
         pulls(
@@ -135,7 +144,6 @@ def test_history_counts_what_came_before_and_nothing_else() -> None:
             ("r2", "Warden", "success", 0.4),
             ("r2", "Warden", "wipe", 10.0),
         ),
-        players(),
     ).sort("start_timestamp")
     assert known["prior_pulls"].to_list() == [0, 1, 0, 2, 3]
     assert known["prior_kills"].to_list() == [0, 0, 0, 0, 1]
@@ -151,7 +159,6 @@ def test_a_raid_without_a_team_has_only_its_own_evening() -> None:
         pulls(("r1", "Warden", "wipe", 60.0), ("r2", "Warden", "wipe", 20.0)).with_columns(
             team_id=pl.lit(None, pl.String)
         ),
-        players(),
     )
     assert known["team_pulls"].to_list() == [0, 0]
 

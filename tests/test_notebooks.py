@@ -9,6 +9,7 @@ from typing import Any
 
 import nbformat
 import pytest
+import yaml
 from nbclient import NotebookClient
 
 from pipeline import gold, notebooks, silver
@@ -175,6 +176,14 @@ def test_a_committed_notebook_holds_calls_and_no_logic(file: Path) -> None:
     logic = ast.FunctionDef | ast.ClassDef | ast.For | ast.While | ast.If | ast.Lambda | ast.comprehension
     assert not [node for node in ast.walk(code) if isinstance(node, logic)]
     assert [cell["metadata"].get("tags") for cell in cells].count(["parameters"]) == 1
+
+
+@pytest.mark.parametrize(("notebook", "section"), [("02-classification", "classify"), ("03-clustering", "cluster")])
+def test_a_study_run_by_hand_takes_the_values_of_params_yaml(notebook: str, section: str) -> None:
+    cells = json.loads((ROOT / f"notebooks/{notebook}.ipynb").read_text())["cells"]
+    (source,) = ("".join(cell["source"]) for cell in cells if cell["metadata"].get("tags") == ["parameters"])
+    stated = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(source).body}  # type: ignore[attr-defined]
+    assert stated == yaml.safe_load((ROOT / "params.yaml").read_text())[section]
 
 
 @pytest.mark.parametrize("file", COMMITTED, ids=lambda file: file.stem)

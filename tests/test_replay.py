@@ -323,6 +323,13 @@ def test_files_lie_under_the_keys_of_bronze(home: Path) -> None:
     assert ids == set(raid_frame("raid001", 60)["event_id"])
 
 
+def test_a_folder_that_cannot_be_written_is_named(home: Path) -> None:
+    Path("out").write_text("a file where the folder should be")
+    wire.write_raid(raid_frame("raid001", 60), Path("data/simulated"), "raid001")
+    with pytest.raises(PipelineError, match="--output-dir out: cannot be written"):
+        replay.run(an_options(output_mode="file", source=Path("data/simulated")))
+
+
 def test_the_original_tools_options_simulate_and_send(home: Path, url: str, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         replay.run(an_options(url=url, seed=random.randrange(2**31)))

@@ -45,7 +45,7 @@ def run() -> None:
     ]
     parts = parallel.map_raids(_raid_features, tasks, settings.load().workers, "features")
     tables = {
-        "pull_features": _pull_features(pulls, players, [seconds for seconds, _ in parts]),
+        "pull_features": _pull_features(pulls, [seconds for seconds, _ in parts]),
         "player_behaviour": _gathered([styles for _, styles in parts], "player_behaviour"),
     }
     with paths.replacing_folder(paths.FEATURES) as target:
@@ -76,18 +76,18 @@ def player_behaviour() -> "pd.DataFrame":
 def _raid_features(task: _RaidTask) -> tuple[pl.DataFrame, pl.DataFrame]:
     """What one raid's seconds say: the early features of its pulls and the behaviour of its players."""
     raid_seconds, player_seconds = gold.read("raid_timeline", task.raid_id), gold.read("player_timeline", task.raid_id)
-    roles = task.players.select("raid_id", "encounter_id", "player_id", "role")
     firsts = [
-        early.first_seconds(task.pulls, raid_seconds, player_seconds, roles, horizon) for horizon in task.horizons_s
+        early.first_seconds(task.pulls, raid_seconds, player_seconds, task.players, horizon)
+        for horizon in task.horizons_s
     ]
     return pl.concat(firsts), behaviour.player_behaviour(task.players, task.pulls, player_seconds)
 
 
-def _pull_features(pulls: pl.DataFrame, players: pl.DataFrame, firsts: list[pl.DataFrame]) -> pl.DataFrame:
+def _pull_features(pulls: pl.DataFrame, firsts: list[pl.DataFrame]) -> pl.DataFrame:
     key = ["raid_id", "encounter_id"]
     if not firsts:
         return _gathered([], "pull_features")
-    before = history.known_before(pulls, players)
+    before = history.known_before(pulls)
     return (
         pl.concat(firsts)
         .join(before, on=key, how="left")

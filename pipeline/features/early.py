@@ -5,13 +5,14 @@ import polars as pl
 from pipeline.tables import ROLES
 
 KEY = ["raid_id", "encounter_id"]
+PLAYER = [*KEY, "player_id"]
 
 
 def first_seconds(
     pulls: pl.DataFrame,
     raid_seconds: pl.DataFrame,
     player_seconds: pl.DataFrame,
-    roles: pl.DataFrame,
+    players: pl.DataFrame,
     horizon_s: int,
 ) -> pl.DataFrame:
     """What a raid had shown `horizon_s` seconds into each pull that was still running then.
@@ -20,7 +21,7 @@ def first_seconds(
         pulls: `raid_summary` rows.
         raid_seconds: their `raid_timeline`.
         player_seconds: their `player_timeline`.
-        roles: raid_id, encounter_id, player_id, role (null where unknown).
+        players: their `player_raid_stats`; only who they are is used (role, class, item level), nothing they did.
         horizon_s: T; only seconds before it are looked at.
 
     Returns:
@@ -29,12 +30,36 @@ def first_seconds(
     """
     running = pulls.filter(pl.col("duration_ms") > horizon_s * 1000).select(*KEY, horizon_s=pl.lit(horizon_s, pl.Int64))
     whole = raid_seconds.filter(pl.col("second") < horizon_s)
-    single = player_seconds.filter(pl.col("second") < horizon_s).join(roles, on=[*KEY, "player_id"], how="left")
+    single = _of_those_seen(player_seconds.filter(pl.col("second") < horizon_s)).join(
+        players.select(*PLAYER, "role", "player_class", "item_level"), on=PLAYER, how="left"
+    )
     return (
         running.join(_of_the_raid(whole, horizon_s), on=KEY, how="left")
         .join(_of_its_players(single), on=KEY, how="left")
         .join(_of_its_roles(single, horizon_s), on=KEY, how="left")
+        .join(_composition(single), on=KEY, how="left")
+        .with_columns(pl.col("n_players", "n_tanks", "n_healers", "n_dps", "n_classes").fill_null(0))
         .sort(KEY)
+    )
+
+
+def _of_those_seen(seconds: pl.DataFrame) -> pl.DataFrame:
+    """The seconds of the players who had done or met something by then.
+
+    A log without a roster shows some players only later: that they are there is not known yet.
+    """
+    something = [pl.col(name) > 0 for name in ("damage", "healing", "damage_taken", "casts")]
+    return seconds.filter(pl.any_horizontal(something).any().over(PLAYER))
+
+
+def _composition(seconds: pl.DataFrame) -> pl.DataFrame:
+    players = seconds.unique(PLAYER, maintain_order=True).sort(PLAYER).group_by(KEY, maintain_order=True)
+    counts = {"n_tanks": "tank", "n_healers": "healer", "n_dps": "dps"}
+    return players.agg(
+        pl.len().cast(pl.Int64).alias("n_players"),
+        *((pl.col("role") == role).sum().cast(pl.Int64).alias(name) for name, role in counts.items()),
+        n_classes=pl.col("player_class").drop_nulls().n_unique().cast(pl.Int64),
+        mean_item_level=pl.col("item_level").mean(),
     )
 
 

@@ -1,4 +1,4 @@
-"""What is known before a pull: its fight, the raid's composition, and what the team did until then."""
+"""What is known before a pull: its fight, and what the team did until then."""
 
 import polars as pl
 
@@ -6,27 +6,22 @@ KEY = ["raid_id", "encounter_id"]
 FIGHT = ["_team", "encounter_name", "encounter_difficulty"]
 
 
-def known_before(pulls: pl.DataFrame, players: pl.DataFrame) -> pl.DataFrame:
+def known_before(pulls: pl.DataFrame) -> pl.DataFrame:
     """The columns of `tables.PullFeatures` that are known when a pull begins, and its label.
 
     Args:
         pulls: `raid_summary` rows of all raids.
-        players: their `player_raid_stats`; only who they are is used, nothing they did.
 
     Returns:
         One row per pull. A raid without a team has no history beyond its own evening. `prior_*` look at the same team,
         boss and difficulty, `evening_*` at the same raid, all strictly earlier by (start, encounter_id).
     """
-    return _with_history(pulls).join(_composition(players), on=KEY, how="left").sort(KEY)
-
-
-def _with_history(pulls: pl.DataFrame) -> pl.DataFrame:
     is_kill = (pl.col("raid_outcome") == "success").cast(pl.Int64)
     health = pl.when(pl.col("raid_outcome") == "success").then(0.0).otherwise(pl.col("boss_min_hp_pct"))
     ordered = pulls.with_columns(
         _team=pl.coalesce("team_id", "raid_id"), _kill=is_kill, _health=health, _one=pl.lit(1, pl.Int64)
     ).sort("_team", "start_timestamp", "encounter_id")
-    return ordered.with_columns(
+    known = ordered.with_columns(
         prior_pulls=_before(pl.col("_one").cum_sum(), FIGHT),
         prior_kills=_before(pl.col("_kill").cum_sum(), FIGHT),
         prior_best_boss_hp_pct=pl.col("_health").cum_min().shift(1).forward_fill().over(FIGHT),
@@ -35,20 +30,11 @@ def _with_history(pulls: pl.DataFrame) -> pl.DataFrame:
         team_kills=_before(pl.col("_kill").cum_sum(), ["_team"]),
         evening_pulls=_before(pl.col("_one").cum_sum(), ["raid_id"]),
         evening_kills=_before(pl.col("_kill").cum_sum(), ["raid_id"]),
-    ).with_columns(team_kill_share=pl.when(pl.col("team_pulls") > 0).then(pl.col("team_kills") / pl.col("team_pulls")))
+    )
+    share = pl.when(pl.col("team_pulls") > 0).then(pl.col("team_kills") / pl.col("team_pulls"))
+    return known.with_columns(team_kill_share=share).drop("n_players", "n_tanks", "n_healers", "n_dps").sort(KEY)
 
 
 def _before(running: pl.Expr, group: list[str]) -> pl.Expr:
     """A running figure as it stood before this row."""
     return running.shift(1, fill_value=0).over(group)
-
-
-def _composition(players: pl.DataFrame) -> pl.DataFrame:
-    return (
-        players.sort(*KEY, "player_id")
-        .group_by(KEY, maintain_order=True)
-        .agg(
-            mean_item_level=pl.col("item_level").mean(),
-            n_classes=pl.col("player_class").drop_nulls().n_unique().cast(pl.Int64),
-        )
-    )

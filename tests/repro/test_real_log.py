@@ -90,5 +90,11 @@ def test_nothing_is_guessed_and_nothing_set_aside(checkout: Checkout) -> None:
     assert checkout.metrics("silver")["quarantined"] == dict.fromkeys(checkout.metrics("silver")["quarantined"], 0)
 
 
-def test_the_notebook_runs_on_a_season_of_one_log(checkout: Checkout) -> None:
-    assert (checkout.root / "reports/notebooks/01-eda.html").is_file()
+def test_the_studies_say_what_they_cannot_do_and_the_paper_says_so_too(checkout: Checkout) -> None:
+    assert checkout.metrics("classification")["status"] == checkout.metrics("clustering")["status"] == "not possible"
+    reports = checkout.root / "reports"
+    for notebook in ("01-eda", "02-classification", "03-clustering"):
+        assert (reports / f"notebooks/{notebook}.html").is_file()
+    assert "not possible with these data" in (reports / "report.en.html").read_text()
+    assert "no fue posible" in (reports / "report.es.html").read_text()
+    assert (reports / "report.es.pdf").read_bytes().startswith(b"%PDF")
