@@ -129,5 +129,5 @@ def test_a_receiver_that_does_not_start_is_shown_with_what_it_said(
     raids: list[str], connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FLASK_PORT", "many")
-    with pytest.raises(PipelineError, match=r"(?s)receiver ended with exit code 1.*flask_port"):
+    with pytest.raises(PipelineError, match=r"(?s)receiver ended with exit code 1.*FLASK_PORT"):
         ingest.receiver_process(connection, workers=1).__enter__()

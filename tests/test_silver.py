@@ -266,7 +266,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40
             {
                 "ability_name": TEXT,
                 "damage_amount": st.floats(0, 1e9, exclude_min=True) | st.integers(1, 10**9),
-                "encounter_duration_ms": st.integers(0, 2**63 - 1),
+                "encounter_duration_ms": st.integers(0, 2**53 - 1),
                 "data_quality_flags": st.lists(TEXT, max_size=2),
             }
         ),
