@@ -264,8 +264,9 @@ def test_an_interrupted_delivery_does_not_wait_to_try_again() -> None:
         began = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             replay.deliver(raids(), url, "test")
-        assert time.monotonic() - began < 10
-        assert len(got) <= 2
+        asked_for_s = 30
+        assert time.monotonic() - began < asked_for_s
+        assert 1 <= len(got) <= 2
 
 
 @pytest.mark.parametrize("answer", [{}, [], stored_answer(3, event_count=2), stored_answer(3, event_count=4)])
