@@ -7,8 +7,9 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -209,14 +210,27 @@ def test_a_busy_port_makes_it_move_with_its_data(up: Status, kept: Path) -> None
     assert up.connection
     open_store("s3://silver", up.connection).put("moved", b"x")
     embedded_store.down()
-    with socket.socket() as squatter:
-        squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        squatter.bind(("127.0.0.1", int(up.connection.endpoint_url.rpartition(":")[2])))
-        squatter.listen()
+    with holding(int(up.connection.endpoint_url.rpartition(":")[2])):
         moved = embedded_store.up().connection
     assert moved
     assert moved.endpoint_url != up.connection.endpoint_url
     assert open_store("s3://silver", moved).get("moved") == b"x"
+
+
+@contextmanager
+def holding(port: int) -> Iterator[None]:
+    """Keep a port busy; where another store of these tests has taken it meanwhile, it is busy already."""
+    deadline = time.monotonic() + DEADLINE_S / 6
+    with socket.socket() as squatter:
+        squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        while time.monotonic() < deadline:
+            try:
+                squatter.bind(("127.0.0.1", port))
+                squatter.listen()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield
 
 
 def test_down_stops_it_and_says_whether_it_ran(up: Status, kept: Path) -> None:
