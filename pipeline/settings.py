@@ -1,6 +1,8 @@
 """What belongs to this machine: addresses, credentials and worker counts, from the environment or `.env`."""
 
 import os
+import re
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, SecretStr, ValidationError
@@ -32,6 +34,7 @@ class Settings(BaseSettings):
     flask_host: str = "127.0.0.1"
     flask_port: Annotated[int, Field(ge=0, le=65535)] = 5000
     pipeline_workers: Annotated[int, Field(ge=1)] | None = None
+    pseudonym_key: SecretStr | None = None
 
     @property
     def workers(self) -> int:
@@ -52,3 +55,18 @@ def load() -> Settings:
             f"{str(each['loc'][0]).upper()}: {each['msg']} (is {each['input']!r})" for each in error.errors()
         )
         raise PipelineError(f"{problems}: correct it in the environment or in .env (see .env.example)") from error
+
+
+def write_env(variables: Mapping[str, str | None]) -> None:
+    """Set variables in `.env`, or take them out (None), and leave its other lines as they are."""
+    file = paths.home_root() / ".env"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    assigned = re.compile(rf"\s*(export\s+)?({'|'.join(variables)})\s*=")
+    kept = [line for line in lines if not assigned.match(line)]
+    kept += [f"{name}={_quoted(value)}" for name, value in variables.items() if value is not None]
+    paths.write_private(file, "".join(f"{line}\n" for line in kept))
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

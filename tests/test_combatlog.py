@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pipeline.combatlog.layouts import LAYOUTS, Layout
 from pipeline.combatlog.sidefile import SideFile, find_logs, read_side_file
 from pipeline.errors import PipelineError
 from pipeline.events import MAX_BATCH_EVENTS, batch_adapter
+from pipeline.params import ImportLogs
 from pipeline.store import Connection, open_store
 from tests.conftest import ROOT
 
@@ -27,8 +29,8 @@ LINES = FIXTURE.read_text(encoding="utf-8").splitlines(keepends=True)
 def read(
     file: Path, stated: SideFile = STATED, include_dungeons: bool = False, layouts: tuple[Layout, ...] = LAYOUTS
 ) -> tuple[pl.DataFrame, Log]:
-    log = Log(file, stated, include_dungeons, layouts)
-    frames = list(log.frames())
+    log = Log(file, stated, ImportLogs(include_dungeons=include_dungeons, evening_pause_h=4), layouts)
+    frames = [frame for _, frame in log.frames()]
     return wire.event_frame(pl.concat(frames)) if frames else pl.DataFrame(schema=wire.WIRE_SCHEMA), log
 
 
@@ -288,20 +290,15 @@ def test_gzip_and_windows_line_ends_change_nothing(tmp_path: Path, events: pl.Da
 
 
 def test_another_layout_is_another_row(tmp_path: Path) -> None:
-    [classic] = LAYOUTS
+    [classic] = (layout for layout in LAYOUTS if layout.name == "classic-1.14")
     block = classic.parts["advanced"]
-    modern = Layout(
-        name="9.0",
-        builds=("9.0",),
-        parts={**classic.parts, "advanced": (*block[:7], "absorb", *block[7:])},
-        resources={"0": "mana"},
-    )
-    version = "4/10 20:00:00.000  COMBAT_LOG_VERSION,17,ADVANCED_LOG_ENABLED,1,BUILD_VERSION,9.0.5,PROJECT_ID,1\n"
+    modern = replace(classic, builds=("99",), parts={**classic.parts, "advanced": (*block[:7], "novelty", *block[7:])})
+    version = "4/10 20:00:00.000  COMBAT_LOG_VERSION,17,ADVANCED_LOG_ENABLED,1,BUILD_VERSION,99.0.5,PROJECT_ID,1\n"
     hit = next(line for line in LINES if "SPELL_DAMAGE" in line).split(",")
     longer = ["4/10 20:00:01.000  SPELL_DAMAGE", *hit[1:19], "77", *hit[19:]]
     file = written(tmp_path, [version, ",".join(longer)])
-    assert read(file)[1].books.n_not_understood == 1
-    events, log = read(file, layouts=(*LAYOUTS, modern))
+    assert read(file, layouts=(classic,))[1].books.n_not_understood == 1
+    events, log = read(file, layouts=(classic, modern))
     assert log.books.n_not_understood == 0
     assert events["damage_amount"].to_list() == [1000]
 
@@ -317,9 +314,11 @@ def test_the_stage_writes_raids_report_and_metrics(home: Path, monkeypatch: pyte
     combatlog.run()
     report = json.loads((home / "data/imported/import-report.json").read_text())["logs"]
     assert [entry["file"] for entry in report] == ["WoWCombatLog-1.txt", "evening.log"]
-    assert report[1]["not_understood"] == {"no valid date and time": {"lines": 1, "first_lines": [len(LINES) - 1]}}
+    (first,), (evening,) = report[0]["raids"], report[1]["raids"]
+    assert evening["not_understood"] == {"no valid date and time": {"lines": 1, "first_lines": [len(LINES) - 1]}}
     frames = {file.stem: wire.read_raid(file) for file in wire.raid_files(home / "data" / "imported")}
-    assert set(frames) == {report[0]["raid_id"], "evening"}
+    assert set(frames) == {first["raid_id"], "evening"}
+    assert [entry["lines"] for entry in report] == [first["lines"], evening["lines"]] == [len(LINES), len(LINES) - 1]
     assert frames["evening"]["timestamp"].min().isoformat() == "2021-12-31T13:58:00+00:00"  # type: ignore[union-attr]
     metrics = json.loads((home / "reports/metrics/import_logs.json").read_text())
     assert metrics["events"] == sum(frame.height for frame in frames.values())
@@ -343,16 +342,16 @@ def test_the_same_log_twice_is_refused_by_name(home: Path) -> None:
     for name in ("WoWCombatLog-1.txt", "WoWCombatLog-copy.txt"):
         (raw / name).write_bytes(FIXTURE.read_bytes())
         (raw / f"{name}.yaml").write_text('year: 2022\nutc_offset: "+01:00"\n')
-    with pytest.raises(PipelineError, match=r"WoWCombatLog-1\.txt and WoWCombatLog-copy\.txt are both raid log-2022"):
+    with pytest.raises(PipelineError, match=r"WoWCombatLog-1\.txt and WoWCombatLog-copy\.txt both hold raid log-2022"):
         combatlog.run()
     assert not (home / "data" / "imported").exists()
 
 
 def test_a_year_and_an_offset_are_asked_for_where_the_log_has_none() -> None:
     with pytest.raises(PipelineError, match=r"import-log --year 2022 --utc-offset=\+02:00.*`year: 2022` and"):
-        Log(FIXTURE, SideFile(), False)
+        read(FIXTURE, SideFile())
     with pytest.raises(PipelineError, match=r"offset from UTC\. Say it") as raised:
-        Log(FIXTURE, SideFile(year=2022), False)
+        read(FIXTURE, SideFile(year=2022))
     assert "--year" not in str(raised.value)
 
 
@@ -365,12 +364,12 @@ def test_newer_logs_say_it_themselves(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "it is no combat log"),
+        (b"", "is empty; copy it again"),
         (b"\x00\x01\xff" * 100_000, "it is no combat log"),
         (b"PK\x03\x04 something else\n" * 10, "it is no combat log"),
         (b"2/30 20:00:00.000  ZONE_CHANGE,1,2,3\n", "2/30 does not exist in 2022"),
-        (b"\x1f\x8b\x08\x00broken", "gzip file is cut off or damaged"),
-        (gzip.compress(FIXTURE.read_bytes())[:-30], "gzip file is cut off or damaged"),
+        (b"\x1f\x8b\x08\x00broken", "compressed file is cut off or damaged"),
+        (gzip.compress(FIXTURE.read_bytes())[:-30], "compressed file is cut off or damaged"),
     ],
 )
 def test_what_is_no_log_is_said_so(tmp_path: Path, content: bytes, message: str) -> None:

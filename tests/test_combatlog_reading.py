@@ -13,21 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.combatlog import clock
-from pipeline.combatlog.clock import Clock, dates, parse_offset
-from pipeline.combatlog.layouts import FORMS, LAYOUTS, UNUSED, layouts_of, plan
+from pipeline.combatlog.clock import Clock, dates, parse_offset, timestamps
+from pipeline.combatlog.layouts import FORMS, UNUSED
+from pipeline.combatlog.sidefile import SideFile
 from pipeline.errors import PipelineError
 from tests.test_combatlog import FIXTURE, LINES, assert_contract, read, written
 
-# The field counts that combat-log.md states for Classic 1.14, event's name included.
-STATED_COUNTS = {
-    "SPELL_DAMAGE": {38},
-    "SWING_DAMAGE": {35},
-    "SPELL_HEAL": {33},
-    "SPELL_CAST_SUCCESS": {28},
-    "SPELL_ABSORBED": {18, 21},
-    "UNIT_DIED": {9, 10},
-}
-NO_LOG = re.compile("no combat log|does not exist|gzip file is cut off")
+NO_LOG = re.compile("no combat log|is empty|is in UTF-16|does not exist|compressed file is cut off")
 few = settings(max_examples=40, deadline=None)
 
 
@@ -50,20 +42,8 @@ def read_bytes(content: bytes) -> pl.DataFrame:
     return events
 
 
-def test_positions_follow_the_stated_numbers_of_fields() -> None:
-    for event, stated in STATED_COUNTS.items():
-        assert {count for count in range(60) if plan(event, count, LAYOUTS)} == stated, event
-
-
 def test_an_event_is_either_used_or_not() -> None:
     assert not FORMS.keys() & UNUSED.keys()
-
-
-def test_the_build_narrows_the_layouts() -> None:
-    [classic] = LAYOUTS
-    assert layouts_of("1.14.3") == layouts_of("1.14") == (classic,)
-    assert layouts_of(None) == LAYOUTS
-    assert layouts_of("1.140.0", (classic,)) == (classic,), "an unknown build falls back to the number of fields"
 
 
 @given(st.binary(max_size=2000))
@@ -199,6 +179,58 @@ def test_a_single_mangled_date_does_not_shift_the_year() -> None:
     days, after = dates([("11/10", 5), ("1/10", 1), ("11/10", 5)], Clock(2022, 0))
     assert days == [date(2022, 11, 10), None, date(2022, 11, 10)]
     assert after.last == date(2022, 11, 10)
+
+
+def test_a_mangled_date_at_the_end_of_a_part_is_known_by_what_follows() -> None:
+    runs = [("11/10", 5), ("1/10", 1)]
+    assert dates(runs, Clock(2022, 0), "11/10") == ([date(2022, 11, 10), None], Clock(2022, 0, date(2022, 11, 10)))
+    assert dates(runs, Clock(2022, 0), "1/10")[0] == [date(2022, 11, 10), date(2023, 1, 10)]
+    assert dates(runs, Clock(2022, 0))[0] == [date(2022, 11, 10), date(2023, 1, 10)]
+
+
+def instants(*stamps: str, clock: Clock) -> list[str]:
+    return [moment.isoformat() for moment in timestamps(pl.Series(stamps), clock)[0]]
+
+
+def test_new_year_without_a_year() -> None:
+    stamps = ("12/31 23:59:59.999", "1/1 0:00:00.000")
+    assert instants(*stamps, clock=Clock(2022, 0)) == [
+        *("2022-12-31T23:59:59.999000+00:00", "2023-01-01T00:00:00+00:00"),
+    ]
+    # East of Greenwich the year began before UTC's, west of it after.
+    assert instants(*stamps, clock=Clock(2022, 120))[1] == "2022-12-31T22:00:00+00:00"
+    assert instants(*stamps, clock=Clock(2022, -480))[0] == "2023-01-01T07:59:59.999000+00:00"
+
+
+def test_new_year_with_a_year() -> None:
+    stamps = ("12/31/2024 23:59:59.999-5", "1/1/2025 0:00:00.000-5", "12/31/2024 23:59:59.999-5")
+    assert instants(*stamps, clock=Clock(None, None)) == [
+        *("2025-01-01T04:59:59.999000+00:00", "2025-01-01T05:00:00+00:00", "2025-01-01T04:59:59.999000+00:00"),
+    ]
+
+
+def test_a_clock_that_is_put_forward_or_back_is_told_by_the_offset() -> None:
+    forward = ("3/10/2024 1:59:59.999-5", "3/10/2024 3:00:00.000-4")
+    back = ("11/3/2024 1:59:59.999-4", "11/3/2024 1:00:00.000-5")
+    assert instants(*forward, *back, clock=Clock(None, None)) == [
+        *("2024-03-10T06:59:59.999000+00:00", "2024-03-10T07:00:00+00:00"),
+        *("2024-11-03T05:59:59.999000+00:00", "2024-11-03T06:00:00+00:00"),
+    ]
+
+
+def test_without_offset_the_hour_that_comes_twice_lies_twice_at_one_time(tmp_path: Path) -> None:
+    start, hit, end = (
+        next(line.partition("  ")[2] for line in LINES if f"  {event}," in line)
+        for event in ("ENCOUNTER_START", "RANGE_DAMAGE", "ENCOUNTER_END")
+    )
+    stamped = [
+        *(f"10/30 2:59:50.000  {start}", f"10/30 2:59:55.000  {hit}"),
+        *(f"10/30 2:00:05.000  {hit}", f"10/30 2:00:10.000  {end}"),
+    ]
+    events, log = read(written(tmp_path, stamped), SideFile(year=2022, utc_offset="+02:00"))
+    assert [pull["duration_ms"] for pull in log.books.pulls] == [0]
+    assert sorted(events["encounter_duration_ms"]) == [0, 0, 0, 5_000]
+    assert [f"{moment:%H:%M:%S}" for moment in events["timestamp"]] == ["00:00:05", "00:00:10", "00:59:50", "00:59:55"]
 
 
 def test_dates_that_do_not_exist_are_none() -> None:

@@ -1,4 +1,10 @@
-"""When a line happened: `M/D h:m:s.mmm`, in newer builds `M/D/YYYY h:m:s.mmm` and the offset from UTC in hours."""
+"""When a line happened: `M/D h:m:s.mmm`, in newer builds `M/D/YYYY h:m:s.mmm` and the offset from UTC in hours.
+
+Lines without offset show the clock of the player's computer, and the one offset that was stated is taken for all of
+them. Where that clock is put forward or back inside a log (DST), what follows is an hour late or early: the hour that
+the clock shows twice lies twice at the same time, and a pull over the change is an hour too long or, its end before
+its start, takes no time and is set aside by Silver. Lines with offset are exact.
+"""
 
 import re
 from collections.abc import Sequence
@@ -48,8 +54,14 @@ def parse_offset(text: str) -> int:
     return -minutes if match[1] == "-" else minutes
 
 
-def timestamps(stamps: pl.Series, clock: Clock) -> tuple[pl.Series, Clock]:
-    """The instant (UTC) of each stamp, null where it is none, and the clock after them."""
+def timestamps(stamps: pl.Series, clock: Clock, following: str | None = None) -> tuple[pl.Series, Clock]:
+    """The instant (UTC) of each stamp, null where it is none, and the clock after them.
+
+    Args:
+        stamps: the beginnings of some lines.
+        clock: that before them.
+        following: the stamp after them, where it is known.
+    """
     frame = (
         stamps.alias("stamp")
         .to_frame()
@@ -57,7 +69,8 @@ def timestamps(stamps: pl.Series, clock: Clock) -> tuple[pl.Series, Clock]:
         .unnest("stamp")
     )
     runs = frame["date"].rle().struct.unnest()
-    days, clock = dates(list(zip(runs["value"].to_list(), runs["len"].to_list(), strict=True)), clock)
+    texts = list(zip(runs["value"].to_list(), runs["len"].to_list(), strict=True))
+    days, clock = dates(texts, clock, (following or "").partition(" ")[0])
     ordinals = [None if day is None else (day - date(1970, 1, 1)).days for day in days]
     day = pl.Series("day", ordinals, dtype=pl.Int64).repeat_by(runs["len"]).explode()
     instants = frame.with_columns(day).select(
@@ -71,34 +84,22 @@ def timestamps(stamps: pl.Series, clock: Clock) -> tuple[pl.Series, Clock]:
 
 def _microseconds_of_day(offset_min: int | None) -> pl.Expr:
     """Of `h:m:s.mmm[offset]`, in UTC (so below 0 or beyond a day where the date is another one there)."""
-    parts = pl.col("time").str.splitn(":", 3).struct
-    rest = parts.field("field_2")
-    hour, minute = (parts.field(f"field_{i}").cast(pl.Int64, strict=False) for i in (0, 1))
-    second = rest.str.slice(0, 2).cast(pl.Int64, strict=False)
-    millisecond = rest.str.slice(3, 3).cast(pl.Int64, strict=False)
-    suffix = rest.str.slice(6)
+    offset_at = pl.col("time").str.find(".", literal=True) + len(".mmm")
+    suffix = pl.col("time").str.slice(offset_at)
     known = pl.lit(offset_min, dtype=pl.Float64) * 60
     offset_s = pl.when(suffix == "").then(known).otherwise(suffix.cast(pl.Float64, strict=False) * 3600)
-    is_time = (
-        hour.is_between(0, 23)
-        & minute.is_between(0, 59)
-        & second.is_between(0, 59)
-        & millisecond.is_between(0, 999)
-        & (rest.str.slice(2, 1) == ".")
-        & offset_s.is_between(-MAX_OFFSET_MIN * 60, MAX_OFFSET_MIN * 60)
-    )
-    milliseconds = ((hour * 60 + minute) * 60 + second) * 1000 + millisecond
-    return pl.when(is_time).then((milliseconds - (offset_s * 1000).cast(pl.Int64, strict=False)) * 1000)
+    nanoseconds = pl.col("time").str.head(offset_at).str.to_time("%H:%M:%S%.3f", strict=False).cast(pl.Int64)
+    milliseconds = nanoseconds // 1_000_000 - (offset_s * 1000).cast(pl.Int64, strict=False)
+    return pl.when(offset_s.is_between(-MAX_OFFSET_MIN * 60, MAX_OFFSET_MIN * 60)).then(milliseconds * 1000)
 
 
-def dates(runs: Sequence[tuple[str | None, int]], clock: Clock) -> tuple[list[date | None], Clock]:
+def dates(runs: Sequence[tuple[str | None, int]], clock: Clock, following: str = "") -> tuple[list[date | None], Clock]:
     """The date of each run of lines with the same date text, None where it is none, and the clock after them."""
     days: list[date | None] = []
-    parsed = [DATE.fullmatch(text or "") for text, _ in runs]
-    for index, (match, (_, length)) in enumerate(zip(parsed, runs, strict=True)):
-        following = parsed[index + 1] if index + 1 < len(parsed) else None
+    parsed = [DATE.fullmatch(text or "") for text in (*(text for text, _ in runs), following)]
+    for match, after, (_, length) in zip(parsed, parsed[1:], runs, strict=False):
         day = None
-        if match and not (length == 1 and _is_stray(match, following, clock)):
+        if match and not (length == 1 and _is_stray(match, after, clock)):
             day = _date(match, clock)
         if day:
             clock = replace(clock, last=day)

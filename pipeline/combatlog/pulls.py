@@ -8,7 +8,10 @@ from typing import Any
 import polars as pl
 
 DIFFICULTIES = {14: "normal", 15: "heroic", 16: "mythic", 17: "lfr"}
+# Of these ids the game uses some for dungeons only and some for raids only, however few players come (a raid of an old
+# expansion may be walked alone); in all others the size decides.
 DUNGEON_DIFFICULTIES = frozenset({1, 2, 8, 23})
+RAID_DIFFICULTIES = frozenset({*DIFFICULTIES, 9, 198})
 DUNGEON_SIZE = 5
 NO_END = "no_end"
 SPAN_SCHEMA = pl.Schema(
@@ -38,7 +41,8 @@ class Pull:
     @property
     def is_dungeon(self) -> bool:
         """Whether it is a dungeon's boss and no raid's."""
-        return self.size <= DUNGEON_SIZE or self.difficulty in DUNGEON_DIFFICULTIES
+        is_small = self.size <= DUNGEON_SIZE and self.difficulty not in RAID_DIFFICULTIES
+        return is_small or self.difficulty in DUNGEON_DIFFICULTIES
 
 
 @dataclass(frozen=True)

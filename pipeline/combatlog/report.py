@@ -10,6 +10,9 @@ import polars as pl
 from pipeline.errors import PipelineError
 
 FIRST_LINES = 5
+# Lines of any text make kinds without end; beyond so many they are counted together.
+MAX_KINDS = 1000
+FURTHER_KINDS = "further kinds"
 
 
 @dataclass
@@ -20,16 +23,18 @@ class Missed:
     first_lines: list[int] = field(default_factory=list)
 
     def add(self, lines: int, first_lines: Iterable[int]) -> None:
-        """Count further lines, later ones than before."""
+        """Count further lines."""
         self.lines += lines
-        self.first_lines = [*self.first_lines, *first_lines][:FIRST_LINES]
+        self.first_lines = sorted([*self.first_lines, *first_lines])[:FIRST_LINES]
 
 
 @dataclass
 class Books:
-    """The account of a log, line by line."""
+    """The account of a raid or of a whole log, line by line."""
 
     lines: int = 0
+    not_utf8: int = 0
+    """Lines with bytes that are no UTF-8 (names in Latin-1, say); the letters that they stand for are lost."""
     events: Counter[str] = field(default_factory=Counter)
     """Events made from a line each, by event_type."""
     added: Counter[str] = field(default_factory=Counter)
@@ -46,27 +51,50 @@ class Books:
 
     def miss(self, lines: pl.DataFrame) -> None:
         """Count lines (line, kind) that are not understood."""
-        kinds = lines.sort("line").group_by("kind").agg(pl.len(), first=pl.col("line").head(FIRST_LINES))
+        by_kind = lines.sort("line").group_by("kind", maintain_order=True)
+        kinds = by_kind.agg(pl.len(), first=pl.col("line").head(FIRST_LINES))
         for kind, count, first_lines in kinds.iter_rows():
-            self.not_understood.setdefault(kind, Missed()).add(count, first_lines)
+            is_one_more = kind not in self.not_understood and len(self.not_understood) >= MAX_KINDS
+            self.not_understood.setdefault(FURTHER_KINDS if is_one_more else kind, Missed()).add(count, first_lines)
 
     @property
     def n_not_understood(self) -> int:
         """Lines that are not understood."""
         return sum(missed.lines for missed in self.not_understood.values())
 
-    def check(self, name: str) -> None:
-        """Check that every line is accounted for once.
+    @property
+    def accounted(self) -> int:
+        """Lines that are in one of the three books."""
+        return self.events.total() + self.unused.total() + self.n_not_understood
 
-        Raises:
-            PipelineError: one is not; a fault of the importer.
-        """
-        accounted = self.events.total() + self.unused.total() + self.n_not_understood
-        if self.lines != accounted:
-            raise PipelineError(
-                f"{name}: {self.lines:,} lines read but {accounted:,} accounted for; this is a fault of the importer, "
-                "please report it with the log"
-            )
+
+def merged(all_books: Iterable[Books]) -> Books:
+    """The books of several raids as one."""
+    whole = Books()
+    for books in all_books:
+        whole.lines += books.lines
+        whole.not_utf8 += books.not_utf8
+        whole.events.update(books.events)
+        whole.added.update(books.added)
+        whole.unused.update(books.unused)
+        whole.pulls += books.pulls
+        whole.builds += [build for build in books.builds if build not in whole.builds]
+        for kind, missed in books.not_understood.items():
+            whole.not_understood.setdefault(kind, Missed()).add(missed.lines, missed.first_lines)
+    return whole
+
+
+def check(books: Books, lines: int, name: str) -> None:
+    """Check that every line that was read is accounted for once.
+
+    Raises:
+        PipelineError: one is not; a fault of the importer.
+    """
+    if not lines == books.lines == books.accounted:
+        raise PipelineError(
+            f"{name}: {lines:,} lines read, {books.lines:,} given to raids and {books.accounted:,} accounted for; this "
+            "is a fault of the importer, please report it with the log"
+        )
 
 
 def as_json(books: Books) -> dict[str, Any]:
@@ -74,6 +102,7 @@ def as_json(books: Books) -> dict[str, Any]:
     return {
         "builds": books.builds,
         "lines": books.lines,
+        "lines_not_utf8": books.not_utf8,
         "events": _sorted(books.events),
         "events_without_line": _sorted(books.added),
         "unused": _sorted(books.unused),
@@ -91,6 +120,8 @@ def summary(books: Books) -> Iterator[str]:
         f"{books.lines:,} lines = {books.events.total():,} events + {books.unused.total():,} known and unused + "
         f"{books.n_not_understood:,} not understood"
     )
+    if books.not_utf8:
+        yield f"  {books.not_utf8:,} lines with bytes that are no UTF-8: letters of names in them are lost"
     for kind, missed in sorted(books.not_understood.items()):
         yield f"  not understood: {kind}, {missed.lines:,} times (line {', '.join(map(str, missed.first_lines))})"
     for pull in books.pulls:
@@ -99,7 +130,7 @@ def summary(books: Books) -> Iterator[str]:
 
 
 def totals(all_books: Iterable[Books]) -> dict[str, int]:
-    """The few figures of `reports/metrics/import_logs.json`."""
+    """The few figures of `reports/metrics/import_logs.json`, from the books of each log."""
     books = list(all_books)
     verdicts = Counter(verdict for one in books for verdict in _verdicts(one))
     return {

@@ -11,7 +11,7 @@ from pipeline.errors import PipelineError
 from pipeline.events import RAID_ID_PATTERN
 
 SUFFIX = ".yaml"
-PATTERNS = ("WoWCombatLog*.txt", "WoWCombatLog*.txt.gz")
+PATTERNS = ("WoWCombatLog*.txt", "WoWCombatLog*.txt.gz", "WoWCombatLog*.txt.zst")
 MAX_OFFSET_H = 14
 
 
@@ -59,7 +59,7 @@ def read_side_file(log: Path) -> SideFile:
 
 
 def find_logs(folder: Path) -> list[Path]:
-    """The logs of a folder, sorted: `WoWCombatLog*.txt[.gz]` and whatever has a side file.
+    """The logs of a folder, sorted: `WoWCombatLog*.txt[.gz|.zst]` and whatever has a side file.
 
     Raises:
         PipelineError: a side file without its log.

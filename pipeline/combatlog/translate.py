@@ -47,6 +47,11 @@ def damage(lines: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def split(lines: pl.DataFrame) -> pl.DataFrame:
+    """What somebody takes in another's place: the line's source is the protected, who deals nothing."""
+    return damage(lines).with_columns(source_id=pl.lit(NOBODY))
+
+
 def heal(lines: pl.DataFrame) -> pl.DataFrame:
     """Heals; `amount` is gross."""
     return lines.with_columns(
@@ -123,10 +128,8 @@ def death(lines: pl.DataFrame) -> pl.DataFrame:
 
 def roster(lines: pl.DataFrame) -> pl.DataFrame:
     """Players present at a pull's start."""
-    is_whole = pl.all_horizontal(
-        pl.col("raw").str.count_matches(opening, literal=True) == pl.col("raw").str.count_matches(closing, literal=True)
-        for opening, closing in ("()", "[]")
-    )
+    counts = [pl.col("raw").str.count_matches(bracket, literal=True) for bracket in "()[]"]
+    is_whole = (counts[0] == counts[1]) & (counts[2] == counts[3]) & (counts[2] > 0)
     return lines.with_columns(
         event_type=pl.lit("roster"),
         outcome=pl.when(is_whole & is_player("source_id")).then(pl.lit(EVENT)).otherwise(pl.lit(CUT_OFF)),
@@ -141,7 +144,7 @@ def encounter(lines: pl.DataFrame) -> pl.DataFrame:
     is_whole = pl.all_horizontal(
         pl.col(name).is_null() | pl.col(name).str.contains(r"^[0-9]{1,9}$") for name in numbers
     )
-    size = _number("size").cast(pl.Int64)
+    size = pl.col("size").cast(pl.Int64, strict=False)
     return lines.with_columns(
         event_type=pl.when(is_start).then(pl.lit("encounter_start")).otherwise(pl.lit("encounter_end")),
         outcome=pl.when(is_whole).then(pl.lit(EVENT)).otherwise(pl.lit(WRONG_NUMBER)),
@@ -173,6 +176,7 @@ TRANSLATED = (
 
 TRANSLATIONS: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
     "damage": damage,
+    "split": split,
     "heal": heal,
     "absorb": absorb,
     "cast": cast,
@@ -200,7 +204,9 @@ def translate(picked: pl.DataFrame) -> pl.DataFrame:
 def killers(events: pl.DataFrame) -> pl.DataFrame:
     """Deaths take the source of the last hit on the dead within the pull; without one it stays the environment."""
     deaths = events.filter((pl.col("event_type") == "player_death") & (pl.col("outcome") == EVENT))
-    blows = events.filter((pl.col("event_type") == "combat_damage") & pl.col("encounter_id").is_not_null())
+    is_understood = pl.col("outcome").is_in([EVENT, NO_EVENT])
+    is_blow = (pl.col("event_type") == "combat_damage") & pl.col("encounter_id").is_not_null()
+    blows = events.filter(is_understood & is_blow)
     columns = ("source_id", "source_name", "source_flags")
     blamed = deaths.select("line", "encounter_id", "target_id").join_asof(
         blows.select("line", "encounter_id", "target_id", *(pl.col(name).alias(f"killer_{name}") for name in columns)),
@@ -245,12 +251,12 @@ def complete(events: pl.DataFrame, raid_id: str, boss: pl.DataFrame) -> pl.DataF
 
 def event_ids(events: pl.DataFrame, raid_id: str) -> pl.Series:
     """A UUID (version 8, RFC 9562) of raid, line number and line: the same for ever, other for each line."""
-    digests = (
-        hashlib.blake2b(f"{raid_id}\n{line}\n{raw}".encode(), digest_size=16).hexdigest()
-        for line, raw in events.select("line", "raw").iter_rows()
-    )
-    ids = [f"{h[:8]}-{h[8:12]}-8{h[13:16]}-8{h[17:20]}-{h[20:]}" for h in digests]
-    return pl.Series("event_id", ids, dtype=pl.String)
+    texts = events.select(pl.concat_str(pl.lit(raid_id), "line", "raw", separator="\n").cast(pl.Binary)).to_series()
+    digests = [hashlib.blake2b(text, digest_size=16).hexdigest() for text in texts.to_list()]
+    part = pl.Series("event_id", digests, dtype=pl.String).str.slice
+    return pl.select(
+        pl.format("{}-{}-8{}-8{}-{}", part(0, 8), part(8, 4), part(13, 3), part(17, 3), part(20)).alias("event_id")
+    ).to_series()
 
 
 def _plain(lines: pl.DataFrame, event_type: str) -> pl.DataFrame:

@@ -104,10 +104,11 @@ def owner_of(events: pl.DataFrame, stated: pl.DataFrame) -> pl.DataFrame:
     return sources.select("line", source_owner_id=pl.coalesce("backward", "forward"))
 
 
-def name_in(text: str, guid: str) -> str | None:
+def name_in(lines: bytes, guid: str) -> str | None:
     """The name that a player's guid bears anywhere in some lines."""
-    marker = f'{guid},"'
-    at = text.find(marker)
+    marker = f'{guid},"'.encode()
+    at = lines.find(marker)
     if at < 0:
         return None
-    return text[at + len(marker) : text.find('"', at + len(marker))] or None
+    begin = at + len(marker)
+    return lines[begin : lines.find(b'"', begin)].decode() or None
