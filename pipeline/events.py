@@ -4,11 +4,15 @@ Events are validated as TypedDicts, a union discriminated on `event_type`, so th
 pydantic's compiled core. `docs/data-dictionary.md` and `docs/event.schema.json` are generated from here.
 """
 
+import json
 import typing
-from datetime import datetime
+from collections import Counter
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Required
 from uuid import UUID
 
+import numpy as np
+import orjson
 from pydantic import ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
@@ -26,11 +30,20 @@ ENVIRONMENT = "environment"
 class _IsoWithOffset:
     """ISO 8601 with offset and nothing else: pydantic alone would also take "1700000000", a number in quotes."""
 
-    PATTERN = r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}([.,]\d{1,9})?)?([Zz]|[+-]\d{2}:?\d{2})$"
+    PATTERN = (
+        r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"
+        r"[Tt ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.,][0-9]{1,9})?)?"
+        r"([Zz]|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])$"
+    )
+    EXPECTED = "Input should be ISO 8601 with offset, like 2026-01-05T19:30:00.250Z (hours to 23, seconds to 59)"
+    # Within these the instant exists in UTC as well, in which all that follows counts.
+    FIRST = datetime.min.replace(tzinfo=UTC)
+    LAST = datetime.max.replace(tzinfo=UTC)
 
     def __get_pydantic_core_schema__(self, source: type, handler: GetCoreSchemaHandler) -> CoreSchema:
-        text = core_schema.str_schema(pattern=self.PATTERN, strict=True)
-        instant = core_schema.datetime_schema(tz_constraint="aware", strict=False)
+        form = core_schema.str_schema(pattern=self.PATTERN)
+        text = core_schema.custom_error_schema(form, "timestamp_form", custom_error_message=self.EXPECTED)
+        instant = core_schema.datetime_schema(strict=False, ge=self.FIRST, le=self.LAST)
         return core_schema.json_or_python_schema(
             json_schema=core_schema.chain_schema([text, instant]), python_schema=handler(source)
         )
@@ -139,9 +152,7 @@ class _Common(TypedDict, total=False):
     raid_id: Required[
         Annotated[Annotated[str, Field(pattern=RAID_ID_PATTERN)], Field(description="One team's evening (one log).")]
     ]
-    encounter_id: Annotated[
-        Text | None, Field(description="Identifies one pull inside the raid; absent between pulls.")
-    ]
+    encounter_id: Annotated[str | None, Field(description="Identifies one pull inside the raid; absent between pulls.")]
     encounter_duration_ms: Annotated[
         Milliseconds | None, Field(description="Time since the pull began (on encounter_end: the pull's duration), ms.")
     ]
@@ -164,8 +175,8 @@ class _Common(TypedDict, total=False):
     source_item_level: Annotated[Quantity | None, Field(description="The player's average equipped item level.")]
     source_owner_id: Annotated[Text | None, Field(description="The player behind a pet, guardian or totem.")]
     team_id: Annotated[Text | None, Field(description="The team that raids.")]
-    ability_id: Annotated[Text | None, Field(description="The ability's id in the game.")]
-    ability_name: Annotated[Text | None, Field(description="The ability's name.")]
+    ability_id: Annotated[str | None, Field(description="The ability's id in the game.")]
+    ability_name: Annotated[str | None, Field(description="The ability's name.")]
     ability_school: Annotated[School | None, Field(description="The school of magic of what was done.")]
     ability_category: Annotated[AbilityCategory | None, Field(description="What the ability is for.")]
     is_critical_hit: Annotated[bool | None, Field(description="A critical hit or heal; absent means false.")]
@@ -187,8 +198,8 @@ class _Common(TypedDict, total=False):
         ),
     ]
     blocked_amount: Annotated[Amount | None, Field(description="What was blocked of this hit.")]
-    target_entity_id: Annotated[Text | None, Field(description="Whom it met; on `player_death` the player who died.")]
-    target_entity_name: Annotated[Text | None, Field(description="The name of whom it met.")]
+    target_entity_id: Annotated[str | None, Field(description="Whom it met; on `player_death` the player who died.")]
+    target_entity_name: Annotated[str | None, Field(description="The name of whom it met.")]
     target_entity_type: Annotated[
         EntityType | None, Field(description="What was met; null for pets and where unknown.")
     ]
@@ -209,7 +220,7 @@ class _Common(TypedDict, total=False):
         Timestamp | None,
         Field(description="What the sender claims; the receiver's own `ingest-timestamp` is the one that counts."),
     ]
-    source_system: Annotated[Text | None, Field(description="Who made the event.")]
+    source_system: Annotated[str | None, Field(description="Who made the event.")]
     data_quality_flags: Annotated[list[str] | None, Field(description="Remarks of the sender on this event.")]
     server_latency_ms: Annotated[Milliseconds | None, Field(description="The game server's latency, ms.")]
     client_latency_ms: Annotated[Milliseconds | None, Field(description="The sender's latency, ms.")]
@@ -326,7 +337,49 @@ batch_adapter: TypeAdapter[list[Event]] = TypeAdapter(Batch)
 
 def canonical_json(events: list[Event]) -> bytes:
     """A validated batch as compact JSON without nulls: equal events give equal bytes, however they were written."""
-    return batch_adapter.dump_json(events, exclude_none=True)
+    # As batch_adapter.dump_json(events, exclude_none=True) writes it, in a fifth of its time.
+    content = orjson.dumps(events, option=orjson.OPT_UTC_Z)
+    if b":null" in content:
+        content = orjson.dumps([_without_nulls(event) for event in events], option=orjson.OPT_UTC_Z)
+    return content
+
+
+def _without_nulls(event: Event) -> dict[str, Any]:
+    return {name: value for name, value in event.items() if value is not None}
+
+
+def repeated_fields(body: bytes, batch: list[Event]) -> list[tuple[int, str]]:
+    """(index, field) of all that a valid batch's JSON names twice in one event, where its reader keeps only the last.
+
+    Args:
+        body: the JSON.
+        batch: the events that `batch_adapter` read from it.
+    """
+    if _named_fields(body) == sum(map(len, batch)):
+        return []
+    as_written: list[list[tuple[str, Any]]] = json.loads(body, object_pairs_hook=list)
+    return [
+        (index, name)
+        for index, pairs in enumerate(as_written)
+        for name, count in Counter(name for name, _ in pairs).items()
+        if count > 1
+    ]
+
+
+def _named_fields(body: bytes) -> int:
+    """How many fields the JSON of a valid batch names: its colons after a quote that is not escaped.
+
+    Never too few (no field's name ends in a backslash); too many where a text begins with a colon. A parser takes
+    twenty times as long.
+    """
+    text = np.frombuffer(body, np.uint8)
+    colons = np.flatnonzero(text == ord(":"))
+    before = colons - 1
+    blank = text[before] <= ord(" ")
+    if blank.any():
+        solid = np.flatnonzero(text > ord(" "))
+        before[blank] = solid[np.searchsorted(solid, colons[blank]) - 1]
+    return int(np.count_nonzero((text[before] == ord('"')) & (text[before - 1] != ord("\\"))))
 
 
 def json_schema() -> dict[str, Any]:

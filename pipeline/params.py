@@ -1,10 +1,15 @@
 """`params.yaml`, typed: one frozen section per stage, so that a typo or an impossible value stops before any work."""
 
+import difflib
+import reprlib
+import typing
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from pipeline import paths
 from pipeline.errors import PipelineError
@@ -37,6 +42,8 @@ class ImportLogs(_Section):
 
     include_dungeons: bool
     """Whether dungeon bosses (five players) count as encounters."""
+    evening_pause_h: Annotated[float, Field(gt=0, le=100_000)]
+    """A log that pauses for so long goes on with another raid, h."""
 
 
 class Ingest(_Section):
@@ -60,7 +67,7 @@ class Silver(_Section):
 
 
 class Gold(_Section):
-    """When a pull counts as a success if the log does not say so itself."""
+    """When a pull counts as a success if the log does not say so itself, and when as a mere reset."""
 
     success_boss_hp_pct: Annotated[float, Field(ge=0, le=100)]
     """The boss's health must have fallen to this, %."""
@@ -68,6 +75,8 @@ class Gold(_Section):
     """The pull must have taken no longer, s."""
     max_deaths: Annotated[int, Field(ge=0)] | None
     """No more players may have died; null: deaths do not decide."""
+    reset_s: Annotated[float, Field(ge=0)]
+    """A pull that was no success, cost no player's life and was over sooner than this is a reset, s; 0: none is."""
 
 
 class Features(_Section):
@@ -145,6 +154,9 @@ class Params(_Section):
 
 
 Model = TypeVar("Model", bound=BaseModel)
+Where = tuple[str, ...]
+"""The keys, and positions in lists, that lead to a part of a YAML file."""
+Lines = dict[Where, int]
 
 
 def load(path: Path = paths.PARAMS) -> Params:
@@ -163,27 +175,120 @@ def load_model(path: Path, model: type[Model]) -> Model:
     Raises:
         PipelineError: as for `load`.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise PipelineError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PipelineError(f"{path}: is not YAML: {error}") from error
+    content, lines = _read(path)
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise PipelineError(f"{path}: {_explain(error)}") from error
+        problems = [_explain(problem, model, lines) for problem in error.errors(include_url=False)]
+        raise PipelineError(f"{path}: {'; '.join(problems)}") from error
 
 
-def _explain(error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"]) or "the file"
-        match problem["type"]:
-            case "extra_forbidden":
-                lines.append(f"{where}: no such parameter (a typo?)")
-            case "missing":
-                lines.append(f"{where}: is missing")
-            case _:
-                lines.append(f"{where}: {problem['msg']} (is {problem['input']!r})")
-    return "; ".join(lines)
+def _read(path: Path) -> tuple[Any, Lines]:
+    """A YAML file's content, and in which line each part of it stands."""
+    try:
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        root = loader.get_single_node()
+        lines = _lines(root, path)
+        return (loader.construct_document(root) if root else None), lines
+    except OSError as error:
+        raise PipelineError(f"{path}: cannot be read ({error.strerror})") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}, " if mark else ""
+        fault = " ".join(filter(None, (error.context, error.problem)))
+        remedy = " (indent with spaces, not with tabs)" if "\\t" in fault else ""
+        raise PipelineError(f"{path}: {place}is not YAML: {fault}{remedy}") from error
+    except RecursionError as error:
+        raise PipelineError(f"{path}: is nested too deeply") from error
+    except (yaml.YAMLError, ValueError) as error:  # the latter from what is no UTF-8, no day of the calendar, …
+        raise PipelineError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+
+
+def _lines(root: yaml.Node | None, path: Path) -> Lines:
+    lines: Lines = {}
+    for where, line in _places(root, (), set()):
+        if where in lines:
+            first = lines[where]
+            raise PipelineError(
+                f"{path}: line {line}, {_dotted(where)}: is given twice, first in line {first}; keep one"
+            )
+        lines[where] = line
+    return lines
+
+
+def _places(node: yaml.Node | None, where: Where, seen: set[int]) -> Iterator[tuple[Where, int]]:
+    """Where each key and each element stands and in which line, in the file's order."""
+    if id(node) in seen:  # an alias may hold itself
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        parts = [(str(key.value), key, value) for key, value in node.value]
+    elif isinstance(node, yaml.SequenceNode):
+        parts = [(str(index), value, value) for index, value in enumerate(node.value)]
+    else:
+        return
+    for name, named, value in parts:
+        yield (*where, name), named.start_mark.line + 1
+        yield from _places(value, (*where, name), seen)
+
+
+def _explain(problem: ErrorDetails, model: type[BaseModel], lines: Lines) -> str:
+    where = tuple(str(part) for part in problem["loc"] if part != "[key]")
+    value, message = problem["input"], problem["msg"]
+    match problem["type"]:
+        case "missing":
+            return f"{_dotted(where)}: is missing"
+        case "extra_forbidden":
+            reason = f"no such parameter; {_nearest(where[-1], _fields_at(model, where[:-1]))}"
+        case "model_type" | "dict_type":
+            reason = f"must hold lines like `name: value` (is {_shown(value)})"
+        case "tuple_type":
+            reason = f"must be a list like [a, b] (is {_shown(value)})"
+        case "string_type":
+            reason = f"{message} (is {_shown(value)}; put a text that looks like something else in quotes)"
+        case "int_type" | "float_type" if isinstance(value, str) and _is_number(value):
+            reason = f"{message} (is the text {value!r}; YAML wants numbers without quotes and exponents like 1.0e+3)"
+        case _:
+            reason = f"{message} (is {_shown(value)})"
+    line = f"line {lines[where]}, " if where in lines else ""
+    return f"{line}{_dotted(where)}: {reason}"
+
+
+def _dotted(where: Where) -> str:
+    return ".".join(where) or "the file"
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "empty"
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = 60
+    return short.repr(value)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+
+
+def _fields_at(model: type[BaseModel], where: Where) -> list[str]:
+    """The fields of the model that stands there, also inside lists and mappings."""
+    for part in where:
+        field = model.model_fields.get(part)
+        model = _model_in(field.annotation if field else model) or model
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = (_model_in(argument) for argument in typing.get_args(annotation))
+    return next((found for found in inner if found), None)

@@ -4,6 +4,8 @@
 answered stands in `docs/architecture.md`; every refusal is a problem document (RFC 9457).
 """
 
+import codecs
+import gc
 import gzip
 import io
 import logging
@@ -33,6 +35,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails, from_json, to_json
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
+from werkzeug.http import parse_options_header
 
 from pipeline import bronze, embedded_store, events, settings
 from pipeline.errors import PipelineError
@@ -42,6 +45,8 @@ log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """The largest body, as sent and again when decompressed: twice what 10,000 usual events need."""
+ZSTD_PART_BYTES = 512
+"""How much of a zstd body is expanded at a time: to 22 MiB at most."""
 MAX_LISTED_ERRORS = 50
 EVENTS_PER_LOOK = 200
 FIELDS = events.event_fields().keys()
@@ -49,12 +54,15 @@ MAX_TEXT = 300
 """A field's name or a reason is cut here: both may repeat what the sender wrote."""
 RETRY_AFTER_S = 2
 THREADS_PER_WORKER = 4
+GC_THRESHOLD = 100_000
 HEADER_DEADLINE_S = 10
 REQUEST_DEADLINE_S = 120
 """From the headers to the answer: a body of 16 MiB at 250 KB/s, and a store that needs all its retries."""
 PROBLEM_TYPE = "https://wow-raid-telemetry.example/problem/"
 UUID_PATTERN = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 SOURCE_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+CHARSETS = ("utf-8", "utf8", "us-ascii")
+BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 JSON_TYPES: dict[type, str] = {
     dict: "object",
     list: "array",
@@ -117,12 +125,13 @@ def create_app(store: ObjectStore, replay_clock: bool = False) -> Flask:
     app = Flask("receiver")
     # Werkzeug cuts a body of unannounced length off here without a word: one byte more shows that it was too long.
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES + 1
+    app.config["STORE"] = store
     schema = orjson.dumps(events.json_schema())
 
     @app.post("/events")
     def receive_batch() -> Response:
         envelope = read_envelope(request.headers, replay_clock)
-        body = decompressed(request.get_data(cache=False), request.headers.get("Content-Encoding", "identity"))
+        body = decompressed(_whole_body(), request.headers.get("Content-Encoding", "identity"))
         return keep(store, validated(body, envelope.arrival), envelope)
 
     @app.get("/health/live")
@@ -151,10 +160,13 @@ def read_envelope(headers: Headers, replay_clock: bool) -> Envelope:
     Raises:
         Refusal: 415 for a body that is not JSON or is encoded in an unknown way, 400 for a header with a wrong value.
     """
-    media_type = headers.get("Content-Type", "nothing").partition(";")[0].strip().lower()
-    if media_type != "application/json":
+    media_type, options = parse_options_header(headers.get("Content-Type", "nothing"))
+    if media_type.lower() != "application/json":
         detail = f"Content-Type must be application/json, not {_cut(media_type)}"
         raise Refusal(415, "media-type", "Unsupported media type", detail)
+    charset = options.get("charset", "utf-8")
+    if charset.lower() not in CHARSETS:
+        raise Refusal(415, "charset", "Unsupported charset", f"JSON is sent in UTF-8, not in {_cut(charset)}")
     key = headers.get("Idempotency-Key")
     if key is not None and not UUID_PATTERN.fullmatch(key):
         raise _bad_header("Idempotency-Key", key, "a UUID")
@@ -164,6 +176,18 @@ def read_envelope(headers: Headers, replay_clock: bool) -> Envelope:
     stated = headers.get("X-Ingest-Timestamp") if replay_clock else None
     arrival = datetime.now(UTC) if stated is None else _stated_arrival(stated)
     return Envelope(arrival, source, uuid.UUID(key) if key else None)
+
+
+def _whole_body() -> bytes:
+    length = request.content_length
+    if length is None:
+        return request.get_data(cache=False)
+    # In one go: get_data reads 64 KiB at a time, and gunicorn then copies all the rest of the body each time.
+    body: bytes = request.stream.read(length)
+    if len(body) < length:
+        detail = f"the body ends after {len(body)} of the {length} bytes that Content-Length announces"
+        raise Refusal(400, "truncated", "Truncated body", detail)
+    return body
 
 
 def decompressed(body: bytes, content_encoding: str) -> bytes:
@@ -196,9 +220,18 @@ def _gunzip(body: bytes) -> bytes:
 
 
 def _unzstd(body: bytes) -> bytes:
+    # Frame by frame: zstandard's reader takes the end of the input for the end of a frame.
     decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_BODY_BYTES)
-    with decompressor.stream_reader(body, read_across_frames=True) as reader:
-        return reader.read(MAX_BODY_BYTES + 1)
+    frame, rest, content = None, memoryview(body), bytearray()
+    while rest and len(content) <= MAX_BODY_BYTES:
+        if frame is None or frame.eof:
+            frame = decompressor.decompressobj()
+        part = rest[:ZSTD_PART_BYTES]
+        content += frame.decompress(part)
+        rest = rest[len(part) - len(frame.unused_data) :]
+    if frame is not None and not frame.eof and not rest:
+        raise EOFError("it ends in the middle of a frame")
+    return bytes(content)
 
 
 def validated(body: bytes, arrival: datetime) -> Batch:
@@ -207,10 +240,18 @@ def validated(body: bytes, arrival: datetime) -> Batch:
     Raises:
         Refusal: 400 with the errors; nothing of a batch is accepted unless all of it is.
     """
+    if body.startswith(BYTE_ORDER_MARKS):
+        raise _invalid([EventError(None, None, "text", "begins with a byte order mark; send UTF-8 without one")], 1)
     try:
         batch = events.batch_adapter.validate_json(body)
     except ValidationError as error:
         raise _invalid(_first_errors(body, error), error.error_count()) from error
+    repeated = events.repeated_fields(body, batch)
+    if repeated:
+        reason = "is named more than once in this event; name it once"
+        raise _invalid(
+            [EventError(index, name, "object", reason) for index, name in repeated[:MAX_LISTED_ERRORS]], len(repeated)
+        )
     raid_id = batch[0]["raid_id"]
     foreign = [index for index, event in enumerate(batch) if event["raid_id"] != raid_id]
     if foreign:
@@ -391,7 +432,7 @@ def _internal_error(error: Exception) -> Response:
     )
 
 
-def serve(host: str | None, port: int | None, workers: int, replay_clock: bool) -> None:
+def serve(host: str | None, port: int | None, workers: int, replay_clock: bool, until_stdin_ends: bool = False) -> None:
     """Receive until stopped (SIGTERM or Ctrl-C); says `listening on URL` on standard output when it is ready.
 
     The batches go to the store that the environment or `.env` names; where it names none, to the embedded one, which
@@ -402,10 +443,14 @@ def serve(host: str | None, port: int | None, workers: int, replay_clock: bool) 
         port: port to listen on, 0 for a free one; `FLASK_PORT` by default.
         workers: number of server processes, each with a few threads.
         replay_clock: whether senders may state when a batch arrived.
+        until_stdin_ends: whether to stop at the end of standard input too, as it comes when the program that started
+            this one is killed.
 
     Raises:
         PipelineError: the address cannot be used, or there is no store.
     """
+    if until_stdin_ends:
+        threading.Thread(target=_stop_with_stdin, daemon=True).start()
     configured = settings.load()
     bucket = f"s3://{configured.s3_bucket_bronze}"
     connection = configured_connection()
@@ -415,6 +460,12 @@ def serve(host: str | None, port: int | None, workers: int, replay_clock: bool) 
             return
         with embedded_store.running() as embedded:
             _run_server_in_child(listener, workers, bucket, embedded, replay_clock)
+
+
+def _stop_with_stdin() -> None:
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _run_server(listener: socket.socket, workers: int, bucket: str, connection: Connection, replay_clock: bool) -> None:
@@ -511,7 +562,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "loglevel": "warning",
             "control_socket_disable": True,
             "when_ready": lambda arbiter: _when_ready(arbiter, url),
-            "post_worker_init": _leave_interrupts_to_the_master,
+            "post_worker_init": _begin_work,
         }
         self._application = application
         super().__init__()
@@ -532,5 +583,19 @@ def _when_ready(arbiter: Arbiter, url: str) -> None:
     sys.stdout.flush()
 
 
-def _leave_interrupts_to_the_master(worker: ThreadWorker) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _begin_work(worker: ThreadWorker) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the master answers interrupts
+    # A batch is thousands of objects without cycles: looking for some among them costs a tenth of its time.
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD)
+    first_of_all = worker.age == 1
+    if first_of_all:
+        threading.Thread(target=_warn_unless_ready, args=(worker.wsgi.config["STORE"],), daemon=True).start()
+
+
+def _warn_unless_ready(store: ObjectStore) -> None:
+    # Not in the master: gunicorn forks, and a fork of a process that has used obstore hangs.
+    try:
+        store.ready()
+    except StoreUnavailable as error:
+        log.warning("%s; until it can be used every batch is answered with 503", error)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -64,15 +64,14 @@ def test_every_kind_of_event_is_accepted(event_type: str) -> None:
         ({"event_id": "seven"}, ("event_id", "uuid_parsing")),
         ({"event_type": "dance"}, ("0", "union_tag_invalid")),
         ({"event_type": ...}, ("0", "union_tag_not_found")),
-        ({"timestamp": "2026-01-05T19:30:00"}, ("timestamp", "string_pattern_mismatch")),
-        ({"timestamp": "1767641400"}, ("timestamp", "string_pattern_mismatch")),
-        ({"timestamp": 1767641400}, ("timestamp", "string_type")),
+        ({"timestamp": "2026-01-05T19:30:00"}, ("timestamp", "timestamp_form")),
+        ({"timestamp": "1767641400"}, ("timestamp", "timestamp_form")),
+        ({"timestamp": 1767641400}, ("timestamp", "timestamp_form")),
         ({"timestamp": "2026-02-30T19:30:00Z"}, ("timestamp", "datetime_from_date_parsing")),
         ({"raid_id": "Raid 1"}, ("raid_id", "string_pattern_mismatch")),
         ({"raid_id": "ab"}, ("raid_id", "string_pattern_mismatch")),
         ({"raid_id": "a" * 65}, ("raid_id", "string_pattern_mismatch")),
         ({"raid_id": "raid001\n"}, ("raid_id", "string_pattern_mismatch")),
-        ({"encounter_id": ""}, ("encounter_id", "string_too_short")),
         ({"encounter_duration_ms": -1}, ("encounter_duration_ms", "greater_than_equal")),
         ({"encounter_duration_ms": 1.5}, ("encounter_duration_ms", "int_type")),
         ({"encounter_duration_ms": 2**53}, ("encounter_duration_ms", "less_than_equal")),
@@ -164,6 +163,7 @@ def test_two_spellings_of_one_batch_have_the_same_canonical_bytes() -> None:
     assert canonical[0] == canonical[1]
 
 
+@settings(deadline=None)
 @given(st.floats(min_value=0, max_value=1e9, exclude_min=True), st.text(min_size=1, max_size=64))
 def test_canonical_json_is_a_fixed_point(amount: float, name: str) -> None:
     name = name.encode("utf-8", "replace").decode()
