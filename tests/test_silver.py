@@ -1,6 +1,8 @@
 """Silver: what stays, what goes to quarantine and why, and that nothing is lost on the way."""
 
 import json
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
+from pydantic import ValidationError
 
 from pipeline import params, silver, tables
 from pipeline.errors import PipelineError
-from pipeline.events import batch_adapter, canonical_json
-from pipeline.silver import Batch, clean_raid
+from pipeline.events import EVENT_TYPES, batch_adapter, canonical_json, event_adapter, event_fields
+from pipeline.silver import Batch, clean_raid, parse
 from tests.raids import ARRIVAL, EVENING, batch, evening, event, event_id, hit, write_bronze
 
 PARAMS = params.Silver(massive_hit_threshold=10_000.0, max_clock_skew_s=300.0)
@@ -107,13 +110,72 @@ FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("missing_required", {"event_type": "mana_regeneration"}),
     ("wrong_raid", {"raid_id": "raid002"}),
     ("unknown_event_type", {"event_type": "dance"}),
-    ("health_out_of_range", {"target_entity_health_pct_before": 100.5}),
-    ("health_out_of_range", {"target_entity_health_pct_after": -0.5}),
-    *(("negative_amount", {name: -1.0}) for name in tables.AMOUNTS),
+    ("malformed", {"timestamp": "2026-1-1T20:00:05Z"}),
+    ("malformed", {"timestamp": "2026-01-01 20:00:05Z"}),
+    ("malformed", {"timestamp": "2026-01-01T20:00:60Z"}),
+    ("malformed", {"timestamp": "2026-01-01T24:00:00Z"}),
+    ("malformed", {"timestamp": "0000-12-31T23:59:59Z"}),
+    ("malformed", {"ingestion_timestamp": "9999-12-31T23:59:59-00:01"}),
+    ("malformed", {"data_quality_flags": ["late", None]}),
+    ("malformed", {"data_quality_flags": ["late", 7]}),
+    *(
+        ("unknown_value", {name: value})
+        for name in (
+            "source_player_role",
+            "source_player_class",
+            "ability_school",
+            "ability_category",
+            "target_entity_type",
+            "encounter_difficulty",
+            "resource_type",
+        )
+        for value in ("", "Tank")
+    ),
+    ("unknown_value", {"event_type": "mana_regeneration", "resource_type": "money"}),
+    *(
+        ("invalid_text", {name: ""})
+        for name in (
+            "source_player_id",
+            "source_player_name",
+            "source_player_specialization",
+            "source_owner_id",
+            "team_id",
+            "encounter_name",
+            "boss_id",
+        )
+    ),
+    ("invalid_text", {"source_player_name": "é" * 65}),
+    ("health_out_of_range", {"target_entity_health_pct_before": 100.00000000000001}),
+    ("health_out_of_range", {"target_entity_health_pct_before": -5e-324}),
+    ("health_out_of_range", {"target_entity_health_pct_after": 100.00000000000001}),
+    ("health_out_of_range", {"target_entity_health_pct_after": -5e-324}),
+    *(("negative_amount", {name: -5e-324}) for name in tables.AMOUNTS),
+    ("negative_amount", {"event_type": "heal", "healing_amount": -5e-324}),
+    ("negative_amount", {"event_type": "spell_cast", "damage_amount": -5e-324}),
+    ("zero_amount", {"damage_amount": 0}),
+    ("zero_amount", {"event_type": "heal", "healing_amount": -0.0}),
+    *(("amount_too_large", {name: 1_000_000_000.0000001}) for name in tables.AMOUNTS[:6]),
+    ("amount_too_large", {"event_type": "heal", "healing_amount": 1_000_000_001}),
+    ("number_out_of_range", {"source_player_level": 0}),
+    ("number_out_of_range", {"source_player_level": 91}),
+    ("number_out_of_range", {"source_item_level": -5e-324}),
+    ("number_out_of_range", {"critical_multiplier": 0.9999999999999999}),
+    ("number_out_of_range", {"critical_multiplier": 5.000000000000001}),
+    ("number_out_of_range", {"raid_size": 0}),
+    ("number_out_of_range", {"raid_size": 101}),
+    *(
+        ("number_out_of_range", {name: value})
+        for name in ("encounter_duration_ms", "phase", "server_latency_ms", "client_latency_ms")
+        for value in (-1, 2**53)
+    ),
     ("clock_skew", {"timestamp": "2026-01-01T21:05:00.000001Z"}),
     ("outside_pull", {"timestamp": "2026-01-01T20:00:00.999999Z"}),
     ("outside_pull", {"timestamp": "2026-01-01T20:00:09.000001Z"}),
 ]
+
+
+def test_every_reason_has_its_test() -> None:
+    assert {reason for reason, _ in FAULTS} == set(tables.REASONS)
 
 
 @pytest.mark.parametrize(("reason", "fields"), FAULTS)
@@ -132,6 +194,97 @@ def test_what_breaks_the_contract_goes_to_quarantine_with_its_reason(reason: str
     assert result.events["event_id"].to_list() == [event_id("start"), event_id("y"), event_id("end")]
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"source_player_level": 1, "critical_multiplier": 1, "raid_size": 1, "source_item_level": 0, "phase": 0},
+        {"source_player_level": 90, "critical_multiplier": 5.0, "raid_size": 100, "source_item_level": 1e300},
+        dict.fromkeys(("encounter_duration_ms", "phase", "server_latency_ms", "client_latency_ms"), 2**53 - 1),
+        dict.fromkeys(("encounter_duration_ms", "server_latency_ms", "client_latency_ms"), 0),
+        {"target_entity_health_pct_before": 0, "target_entity_health_pct_after": 100},
+        {"target_entity_health_pct_before": 100.0, "target_entity_health_pct_after": -0.0},
+        {"damage_amount": 5e-324, "healing_amount": 0.0},
+        {"event_type": "heal", "healing_amount": 5e-324, "damage_amount": 0},
+        dict.fromkeys(tables.AMOUNTS, 1e9),
+        {**dict.fromkeys(tables.AMOUNTS, 0.0), "event_type": "absorb"},
+        dict.fromkeys(("resource_amount_before", "resource_amount_after", "resource_regeneration_rate"), 1e300),
+        {"source_player_name": "é" * 64, "source_player_id": "x", "encounter_id": "", "ability_name": ""},
+        {"event_type": "mana_regeneration", "resource_type": "essence", "damage_amount": None},
+        {"event_type": "roster", "damage_amount": None},
+        {"data_quality_flags": []},
+        {"timestamp": "0001-01-01T00:00:00Z", "ingestion_timestamp": "9999-12-31T23:59:59.999999Z"},
+    ],
+)
+def test_what_lies_on_a_bound_of_the_contract_stays(fields: dict[str, Any]) -> None:
+    sent = {name: value for name, value in (hit(1, 5.0) | fields).items() if value is not None}
+    result = clean(batch([sent]))
+    assert reasons(result) == []
+    row = result.events.drop("timestamp", "ingestion_timestamp").row(0, named=True)
+    assert {name: row[name] for name in fields if name in row} == {
+        name: value for name, value in fields.items() if name in row
+    }
+
+
+@pytest.mark.parametrize("raid_id", ["abc", "a" * 64, "0-_"])
+def test_a_raid_id_of_the_contracts_form_stays(raid_id: str) -> None:
+    assert reasons(clean(batch([event(1, raid_id=raid_id)], raid_id=raid_id))) == []
+
+
+@pytest.mark.parametrize("raid_id", ["ab", "a" * 65, "-ab", "Abc", "raid 1", "raid001\n", ""])
+def test_a_raid_id_of_another_form_is_set_aside_even_if_its_batch_has_it_too(raid_id: str) -> None:
+    assert reasons(clean(batch([event(1, raid_id=raid_id)], raid_id=raid_id))) == ["invalid_text"]
+
+
+NUMBERS = [
+    0,
+    -0.0,
+    1,
+    5,
+    5.5,
+    90,
+    91,
+    100,
+    100.5,
+    101,
+    1e9,
+    1e9 + 1,
+    2**53 - 1,
+    2**53,
+    2**63,
+    1e300,
+    -1,
+    -5e-324,
+    5e-324,
+]
+VALUES: st.SearchStrategy[Any] = st.one_of(
+    st.sampled_from([*NUMBERS, *map(str, NUMBERS), None, True, False, "", "x", "x" * 64, "x" * 65, [], ["x"], {}]),
+    st.sampled_from([value for _, fields in FAULTS for value in fields.values()]),
+    st.sampled_from(["tank", "mage", "fire", "damage", "boss", "heroic", "mana", "raid001", *EVENT_TYPES]),
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from([name for name in event_fields() if "timestamp" not in name]), VALUES, max_size=3
+        ),
+        min_size=1,
+        max_size=30,
+    )
+)
+def test_silver_keeps_what_the_receivers_contract_accepts_and_nothing_else(drawn: list[dict[str, Any]]) -> None:
+    sent = [hit(number, 5.0, number) | each for number, each in enumerate(drawn)]
+    sent = [each | {"raid_id": "raid001"} if each["raid_id"] is not None else each for each in sent]
+    accepted = []
+    for position, each in enumerate(sent):
+        with suppress(ValidationError):
+            event_adapter.validate_json(orjson.dumps(each))
+            accepted.append(position)
+    refused = clean(batch(sent)).quarantine["position"].to_list()
+    assert sorted(set(range(len(sent))) - set(refused)) == accepted
+
+
 @pytest.mark.parametrize("junk", [None, 5, "text", [1], {}])
 def test_what_is_no_event_at_all_is_kept_too(junk: object) -> None:
     result = clean(batch([event(1), junk, event(2)]))
@@ -147,9 +300,26 @@ def test_a_malformed_event_is_kept_as_it_was() -> None:
 
 
 def test_the_first_reason_in_the_list_is_given() -> None:
-    both = hit(1, -1.0, target_entity_health_pct_after=101.0, timestamp="2027-01-01T00:00:00Z")
-    assert reasons(clean(batch([both]))) == ["health_out_of_range"]
-    assert list(tables.REASONS).index("health_out_of_range") < list(tables.REASONS).index("negative_amount")
+    faults: dict[str, dict[str, Any]] = {
+        "unknown_value": {"ability_school": "water"},
+        "invalid_text": {"team_id": ""},
+        "health_out_of_range": {"target_entity_health_pct_after": 101.0},
+        "negative_amount": {"blocked_amount": -1.0},
+        "zero_amount": {"damage_amount": 0.0},
+        "amount_too_large": {"absorbed_amount": 2e9},
+        "number_out_of_range": {"phase": -1},
+        "clock_skew": {"timestamp": "2027-01-01T00:00:00Z"},
+    }
+    assert list(faults) == [reason for reason in tables.REASONS if reason in faults]
+    together = hit(1, 1.0)
+    for reason, fields in reversed(faults.items()):
+        together |= fields
+        assert reasons(clean(batch([together]))) == [reason]
+
+
+def test_kinds_that_nobody_knows_lack_nothing_and_are_told_as_such() -> None:
+    assert reasons(clean(batch([event(1, "dance", damage_amount=0, raid_id="raid002")]))) == ["wrong_raid"]
+    assert reasons(clean(batch([event(1, "dance", damage_amount=0)]))) == ["unknown_event_type"]
 
 
 @pytest.mark.parametrize("timestamp", ["2026-01-01T20:00:01Z", "2026-01-01T20:00:09Z"])
@@ -206,6 +376,29 @@ def test_a_malformed_copy_does_not_displace_a_sound_one() -> None:
     result = clean(broken, batch([hit(1, 2.0)], "b", ARRIVAL + timedelta(days=1)))
     assert result.events["damage_amount"].to_list() == [2.0]
     assert reasons(result) == ["malformed"]
+
+
+@pytest.mark.parametrize("fault", [{"damage_amount": 0}, {"raid_size": 0}, {"raid_id": "raid002"}, {"event_type": "?"}])
+def test_a_copy_that_breaks_the_contract_does_not_displace_a_sound_one(fault: dict[str, Any]) -> None:
+    broken = batch([hit(1, 1.0) | fault], "a", ARRIVAL)
+    result = clean(broken, batch([hit(1, 2.0)], "b", ARRIVAL + timedelta(days=1)))
+    assert result.events["damage_amount"].to_list() == [2.0]
+    assert len(reasons(result)) == 1
+    assert result.duplicates_removed == 0
+
+
+def test_a_copy_from_the_future_does_not_displace_the_one_that_arrived_in_time() -> None:
+    late = hit(1, 1.0, 7200)
+    result = clean(batch([late], "a", ARRIVAL), batch([late], "b", ARRIVAL + timedelta(days=1)))
+    assert reasons(result) == ["clock_skew"]
+    assert result.events["batch_id"].to_list() == [batch([], "b").batch_id]
+
+
+def test_events_are_sorted_by_time_and_then_by_id_however_they_arrive() -> None:
+    sent = [event(number, at_s=number // 3) for number in range(9)]
+    expected = sorted((each["timestamp"], each["event_id"]) for each in sent)
+    for order in (sent, sent[::-1], sent[3:] + sent[:3]):
+        assert clean(batch(order)).events["event_id"].to_list() == [each for _, each in expected]
 
 
 EVENTS = st.builds(
@@ -287,12 +480,94 @@ def test_values_survive_the_way_through_canonical_json(fields: list[dict[str, An
         ]
 
 
+def canonical(*events: dict[str, Any], name: str = "b") -> Batch:
+    """Events as the receiver stores them."""
+    return replace(batch(events, name), body=canonical_json(batch_adapter.validate_json(orjson.dumps(events))))
+
+
+def test_what_the_receiver_wrote_is_read_the_quick_way() -> None:
+    sent = [hit(1, 2.5, data_quality_flags=["late : é"], ability_name="Mot : Douleur"), event(2)]
+    read = parse._parse_canonical([canonical(*sent), canonical(event(3), name="c")])
+    assert read is not None
+    assert read["event_id"].to_list() == [event_id(name) for name in (1, 2, 3)]
+    assert read["data_quality_flags"].to_list() == [["late : é"], None, None]
+    assert read["damage_amount"].to_list() == [2.5, None, None]
+    assert read["raw_event"].null_count() == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({'"phase":1': '"mood":1'}, "malformed"),
+        ({'"phase":1': '"mood" :1'}, "malformed"),
+        ({'"phase":1': '"mood"  : "x"'}, "malformed"),
+        ({'"phase":1': '"mood"\t:1'}, "malformed"),
+        ({'"phase":1': '"mood":null'}, "malformed"),
+        ({'"phase":1': '"mo\\"od":1'}, "malformed"),
+        ({'"phase":1': '"phase":1.0'}, "malformed"),
+        ({'"phase":1': '"phase":{"mood":1}'}, "malformed"),
+        ({'"team_id":"t"': '"team_id":7'}, "malformed"),
+        ({'"team_id":"t"': '"team_id":true'}, "malformed"),
+        ({'"team_id":"t"': '"team_id":["t"]'}, "malformed"),
+        ({'"team_id":"t"': '"team_id":{}'}, "malformed"),
+        ({'"team_id":"t"': '"team_id":7', '"phase":1': '"mood":"x"'}, "malformed"),
+        ({'"team_id":"t"': '"team_id":7', '"phase":1': '"mood" : 1'}, "malformed"),
+        ({'"team_id":"t"': '"team_id":7', '"phase":1': '"boss_id":":"'}, "malformed"),
+        ({'["q"]': "[7]"}, "malformed"),
+        ({'["q"]': "[null]"}, "malformed"),
+        ({'["q"]': '["q",":"]'}, None),
+        ({'"phase":1': '"phase":null'}, None),
+        ({'"phase":1': '"phase" : 1'}, None),
+        ({'"team_id":"t"': '"team_id": "t"'}, None),
+        ({'"team_id":"t"': '"team_id":":"'}, None),
+        ({'"team_id":"t"': '"team_id":"\\u0074\\n"'}, None),
+        ({'"team_id":"t"': '"team_id":" t"'}, None),
+    ],
+)
+def test_the_quick_way_of_reading_lets_no_deviation_pass(changes: dict[str, str], reason: str | None) -> None:
+    fields: dict[str, Any] = {"team_id": "t", "phase": 1, "data_quality_flags": ["q"]}
+    sound = canonical(*(event(number, at_s=number, **fields) for number in (1, 2, 3)))
+    before, line, after = sound.body.decode().split("},{")
+    for written, instead in changes.items():
+        assert written in line
+        line = line.replace(written, instead)
+    result = clean(replace(sound, body="},{".join([before, line, after]).encode()))
+    kept = [1, 2, 3] if reason is None else [1, 3]
+    assert result.events["event_id"].to_list() == [event_id(number) for number in kept]
+    assert result.quarantine.select("event_id", "reason").rows() == ([] if reason is None else [(event_id(2), reason)])
+
+
+def test_batches_beside_one_that_is_read_carefully_keep_their_order() -> None:
+    odd = batch([hit(2, 1.0, 2, ability_name='a "b"'), event(3, at_s=3, mood=1)], "odd")
+    result = clean(canonical(event(1, at_s=1), name="one"), odd, canonical(event(4, at_s=4), name="two"))
+    assert result.events["event_id"].to_list() == [event_id(name) for name in (1, 2, 4)]
+    assert result.events["ability_name"].to_list() == [None, 'a "b"', None]
+    assert result.events["batch_id"].to_list() == [batch([], name).batch_id for name in ("one", "odd", "two")]
+    assert result.quarantine.select("key", "position").row(0) == ("objects/odd.json", 1)
+
+
+def test_counts_that_are_wrong_in_two_batches_do_not_cancel() -> None:
+    one, two = canonical(event(1), event(2), name="one"), canonical(event(3), name="two")
+    with pytest.raises(PipelineError, match=r"objects/(one|two).json: holds"):
+        clean(replace(one, event_count=1), replace(two, event_count=2))
+
+
+@pytest.mark.parametrize("parted", ["},\n{", "} ,{", "}, {", "\n},{"])
+def test_blanks_between_events_change_nothing(parted: str) -> None:
+    spaced = canonical(event(1), event(2, at_s=1), event(3, at_s=2))
+    result = clean(replace(spaced, body=spaced.body.replace(b"},{", parted.encode())))
+    assert result.events["event_id"].to_list() == [event_id(name) for name in (1, 2, 3)]
+
+
 @pytest.mark.parametrize(
     ("body", "count", "fault"),
     [
         (b"not json", 1, "is not JSON"),
         (b'[{"event_id":"a"}', 1, "is not JSON"),
         (b'[{"event_id":"a"}null{}]', 1, "is not JSON"),
+        (b'[{"event_id":"a"}\n{"event_id":"b"}]', 2, "is not JSON"),
+        (b'[{"event_id":"a"},null]', 1, "holds 2 events, the manifest says 1"),
+        (b'[{"event_id":"a\xff"}]', 1, "is not JSON"),
         (b'[{"event_id":"a","damage_amount":NaN}]', 1, "is not JSON"),
         (b"\xff\xfe", 1, "is not JSON"),
         (b"{}", 1, "is not a JSON array"),

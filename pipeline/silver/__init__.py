@@ -13,7 +13,18 @@ from pipeline.silver.clean import SilverResult, clean_raid
 from pipeline.silver.parse import Batch
 from pipeline.tables import REASONS, Quarantine, SilverEvents, read_table, write_table
 
-__all__ = ["Batch", "SilverResult", "clean_raid", "event_files", "raid_ids", "read_events", "run"]
+__all__ = [
+    "Batch",
+    "RaidBooks",
+    "RaidTask",
+    "SilverResult",
+    "clean_and_write",
+    "clean_raid",
+    "event_files",
+    "raid_ids",
+    "read_events",
+    "run",
+]
 
 EVENTS = "wow_raid_events/v1"
 QUARANTINE = "quarantine/v1"
@@ -21,7 +32,9 @@ PART = "part-0.parquet"
 
 
 @dataclass(frozen=True)
-class _RaidTask:
+class RaidTask:
+    """A raid's objects in Bronze (rows of the manifest), where they lie, and the folder of Silver that it goes into."""
+
     raid_id: str
     objects: pl.DataFrame
     source: Path
@@ -30,7 +43,9 @@ class _RaidTask:
 
 
 @dataclass(frozen=True)
-class _RaidBooks:
+class RaidBooks:
+    """The counts of one raid that the stage's metrics add up."""
+
     bronze_events: int
     silver_rows: int
     duplicates_removed: int
@@ -49,10 +64,10 @@ def run() -> None:
     manifest = bronze.read_manifest(paths.BRONZE)
     with paths.replacing_folder(paths.SILVER) as target:
         tasks = [
-            _RaidTask(raid_id, bronze.raid_batches(manifest, raid_id), paths.BRONZE, target, section)
+            RaidTask(raid_id, bronze.raid_batches(manifest, raid_id), paths.BRONZE, target, section)
             for raid_id in manifest["raid_id"].unique().sort()
         ]
-        books = parallel.map_raids(_clean_and_write, tasks, settings.load().workers, "silver")
+        books = parallel.map_raids(clean_and_write, tasks, settings.load().workers, "silver")
         metrics = _metrics(books)
         _balance(metrics, expected=int(manifest["event_count"].sum()))
     paths.write_atomically(paths.METRICS / "silver.json", (json.dumps(metrics, indent=2) + "\n").encode())
@@ -73,13 +88,18 @@ def read_events(silver: Path, raid_id: str) -> pl.DataFrame:
     return read_table(event_files(silver, raid_id), SilverEvents)
 
 
-def _clean_and_write(task: _RaidTask) -> _RaidBooks:
+def clean_and_write(task: RaidTask) -> RaidBooks:
+    """Bring one raid from Bronze to Silver.
+
+    Raises:
+        PipelineError: an object is missing or damaged, or the raid's books do not balance.
+    """
     bodies = bronze.read_objects(task.source, task.objects)
     objects = task.objects.select("key", "batch_id", "raid_id", "ingest_timestamp", "event_count")
     rows = objects.iter_rows(named=True)
     batches = [Batch(body=body, **row) for row, body in zip(rows, bodies, strict=True)]
     result = clean_raid(batches, task.params)
-    return _RaidBooks(
+    return RaidBooks(
         bronze_events=result.bronze_events,
         silver_rows=result.events.height,
         duplicates_removed=result.duplicates_removed,
@@ -98,8 +118,9 @@ def _write(result: SilverResult, target: Path, raid_id: str) -> int:
         "duplicates_removed": str(result.duplicates_removed),
         "quarantined": json.dumps(result.quarantined),
     }
-    days = result.events.partition_by("event_date", as_dict=True, maintain_order=True)
-    for (day,), events in days.items():
+    days = result.events["event_date"].unique().sort()
+    for day in days:
+        events = result.events.filter(pl.col("event_date") == day)
         file = target / EVENTS / f"raidid={raid_id}" / f"eventdate={day}" / PART
         write_table(events, SilverEvents, file, {**counts, "rows": str(events.height)})
     if result.quarantine.is_empty():
@@ -108,7 +129,7 @@ def _write(result: SilverResult, target: Path, raid_id: str) -> int:
     return len(days) + 1
 
 
-def _metrics(books: list[_RaidBooks]) -> dict[str, Any]:
+def _metrics(books: list[RaidBooks]) -> dict[str, Any]:
     return {
         "bronze_events": sum(each.bronze_events for each in books),
         "silver_rows": sum(each.silver_rows for each in books),

@@ -1,29 +1,24 @@
-"""One raid's Bronze to Silver: types, duplicates, ranges, enrichment, and the books that must balance."""
+"""One raid's Bronze to Silver: types, bounds, duplicates, enrichment, and the books that must balance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import polars as pl
 
 from pipeline import params as parameters
 from pipeline.errors import PipelineError
-from pipeline.events import EVENT_TYPES
+from pipeline.silver.faults import contract_faults
 from pipeline.silver.parse import Batch, parse_raid
-from pipeline.tables import (
-    AMOUNTS,
-    FLAGS,
-    PERCENTAGES,
-    REASONS,
-    Quarantine,
-    SilverEvents,
-    conform,
-    polars_schema,
-    required_fields,
-)
+from pipeline.tables import FLAGS, REASONS, Quarantine, SilverEvents, conform, polars_schema
 from pipeline.wire import ORDER, TIMESTAMP, WIRE_SCHEMA
 
 UUID = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
-REQUIRED_IN = {"combat_damage": "damage_amount", "heal": "healing_amount", "mana_regeneration": "resource_type"}
+# As `events.canonical_json` spells it, with any offset.
+INSTANT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$"
+ISO = "%Y-%m-%dT%H:%M:%S%.f%#z"
+# What Python can hold as well.
+FIRST_INSTANT, LAST_INSTANT = (moment.replace(tzinfo=UTC) for moment in (datetime.min, datetime.max))
 MOMENTS = tuple(name for name, dtype in WIRE_SCHEMA.items() if dtype == TIMESTAMP)
 
 
@@ -51,9 +46,10 @@ class SilverResult:
 
 
 def clean_raid(batches: Sequence[Batch], params: parameters.Silver) -> SilverResult:
-    """Type, deduplicate, check and enrich one raid's events.
+    """Type, check, deduplicate and enrich one raid's events.
 
-    Of the copies of an event the one of the earliest (ingest_timestamp, batch_id, key, position) is kept.
+    Each copy of an event is held against the contract and its batch; of those that keep them the one of the earliest
+    (ingest_timestamp, batch_id, key, position) stays, if it lies inside its pull.
 
     Args:
         batches: all of the raid's objects, in any order.
@@ -63,14 +59,13 @@ def clean_raid(batches: Sequence[Batch], params: parameters.Silver) -> SilverRes
         PipelineError: an object is no JSON array or has not as many events as the manifest says, or the books do not
             balance.
     """
-    rows = parse_raid(batches)
-    formed = _judge_form(_typed(rows))
-    whole = formed.filter(pl.col("reason").is_null())
-    unique = whole.unique("event_id", keep="first", maintain_order=True)
-    judged = _judge_place(_judge_ranges(unique, params))
+    judged = _judge_copies(_typed(parse_raid(batches)), params)
+    whole = _kept(judged)
+    unique = _first_copies(whole)
+    placed = _judge_place(unique)
     result = SilverResult(
-        events=_enriched(judged.filter(pl.col("reason").is_null()), params),
-        quarantine=_set_aside(formed, judged),
+        events=_enriched(_kept(placed), params),
+        quarantine=_set_aside(judged, placed),
         bronze_events=sum(batch.event_count for batch in batches),
         duplicates_removed=whole.height - unique.height,
     )
@@ -79,67 +74,74 @@ def clean_raid(batches: Sequence[Batch], params: parameters.Silver) -> SilverRes
 
 
 def _typed(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.with_columns(
-        pl.col("event_id").str.to_lowercase(),
-        *(_instant(name).alias(f"{name}_parsed") for name in MOMENTS),
+    """Add each moment as an instant, null where its text is none; one raid may mix offsets and fractions."""
+    texts = {f"{name}_parsed": pl.col(name) for name in MOMENTS}
+    instants = {
+        name: pl.when(text.str.contains(INSTANT)).then(text).str.to_datetime(ISO, time_unit="us", strict=False)
+        for name, text in texts.items()
+    }
+    held = [pl.when(pl.col(name).is_between(FIRST_INSTANT, LAST_INSTANT)).then(name).alias(name) for name in texts]
+    return rows.with_columns(pl.col("event_id").str.to_lowercase(), **instants).with_columns(held)
+
+
+def _judge_copies(rows: pl.DataFrame, params: parameters.Silver) -> pl.DataFrame:
+    """Add `reason` for what breaks the contract or does not fit its batch; a malformed one's JSON stays."""
+    parsed = {name: pl.col(f"{name}_parsed") for name in MOMENTS}
+    malformed = [
+        pl.col("raw_event").is_not_null(),
+        ~pl.col("event_id").str.contains(UUID),
+        *(pl.col(name).is_not_null() & parsed[name].is_null() for name in MOMENTS),
+        pl.col("data_quality_flags").list.eval(pl.element().is_null()).list.any(),
+    ]
+    skew = pl.duration(microseconds=round(params.max_clock_skew_s * 1e6))
+    judged = _with_reason(
+        rows,
+        malformed=pl.any_horizontal(malformed),
+        wrong_raid=pl.col("raid_id") != pl.col("batch_raid_id"),
+        clock_skew=parsed["timestamp"] > pl.col("ingest_timestamp") + skew,
+        **contract_faults(),
     )
-
-
-def _instant(name: str) -> pl.Expr:
-    """ISO 8601 with offset to an instant, null where it is none; one raid may mix offsets and fractions."""
-    text = pl.col(name)
-    zulu = text.str.ends_with("Z")
-    offset = pl.when(zulu).then(text.str.head(-1) + "+00:00").otherwise(text)
-    return offset.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", time_unit="us", strict=False)
-
-
-def _judge_form(rows: pl.DataFrame) -> pl.DataFrame:
-    """Add `reason` for what is no event at all; its JSON stays where the columns cannot hold it."""
-    unreadable = [pl.col(name).is_not_null() & pl.col(f"{name}_parsed").is_null() for name in MOMENTS]
-    no_uuid = ~pl.col("event_id").str.contains(UUID)
-    lacks = [pl.col(name).is_null() for name in required_fields() if name != "event_type"]
-    lacks += [(pl.col("event_type") == kind) & pl.col(name).is_null() for kind, name in REQUIRED_IN.items()]
-    judged = rows.with_columns(
-        reason=_first_of(
-            malformed=pl.any_horizontal(pl.col("raw_event").is_not_null(), no_uuid, *unreadable),
-            missing_required=pl.any_horizontal(pl.col("event_type").is_null(), *lacks),
-            wrong_raid=pl.col("raid_id") != pl.col("batch_raid_id"),
-            unknown_event_type=~pl.col("event_type").is_in(EVENT_TYPES),
-        )
-    )
-    as_json = pl.struct(WIRE_SCHEMA.names()).struct.json_encode()
     untold = (pl.col("reason") == "malformed") & pl.col("raw_event").is_null()
     if judged.select(untold.any()).item():
+        as_json = pl.struct(WIRE_SCHEMA.names()).struct.json_encode()
         judged = judged.with_columns(raw_event=pl.when(untold).then(as_json).otherwise("raw_event"))
-    return judged.with_columns(pl.col(f"{name}_parsed").alias(name) for name in MOMENTS)
-
-
-def _judge_ranges(events: pl.DataFrame, params: parameters.Silver) -> pl.DataFrame:
-    latest = pl.col("ingest_timestamp") + pl.duration(microseconds=round(params.max_clock_skew_s * 1e6))
-    return events.with_columns(
-        reason=_first_of(
-            health_out_of_range=pl.any_horizontal(~pl.col(name).is_between(0, 100) for name in PERCENTAGES),
-            negative_amount=pl.any_horizontal(pl.col(name) < 0 for name in AMOUNTS),
-            clock_skew=pl.col("timestamp") > latest,
-        )
-    )
+    return judged.with_columns(**parsed)
 
 
 def _judge_place(events: pl.DataFrame) -> pl.DataFrame:
-    """Set aside what lies outside the time of its pull, as the events that hold so far tell it."""
-    sound = events.filter(pl.col("reason").is_null() & pl.col("encounter_id").is_not_null())
-    begin = sound.filter(pl.col("event_type") == "encounter_start").group_by("encounter_id")
-    end = sound.filter(pl.col("event_type") == "encounter_end").group_by("encounter_id")
-    placed = events.join(
-        begin.agg(_begin=pl.col("timestamp").min()), on="encounter_id", how="left", maintain_order="left"
-    ).join(end.agg(_end=pl.col("timestamp").max()), on="encounter_id", how="left", maintain_order="left")
-    outside = pl.any_horizontal(pl.col("timestamp") < pl.col("_begin"), pl.col("timestamp") > pl.col("_end"))
-    return placed.with_columns(reason=pl.coalesce("reason", _first_of(outside_pull=outside))).drop("_begin", "_end")
+    """Add `reason` for what lies outside the time of its pull, as the events that hold so far tell it."""
+    moment, kind = pl.col("timestamp"), pl.col("event_type")
+    bounds = (
+        events.filter(kind.is_in(["encounter_start", "encounter_end"]))
+        .group_by("encounter_id")
+        .agg(
+            begin=moment.filter(kind == "encounter_start").min(),
+            end=moment.filter(kind == "encounter_end").max(),
+        )
+    )
+    times = events.select("encounter_id", "timestamp").join(
+        bounds, on="encounter_id", how="left", maintain_order="left"
+    )
+    outside = times.select((moment < pl.col("begin")) | (moment > pl.col("end"))).to_series()
+    return _with_reason(events, outside_pull=pl.lit(outside))
 
 
-def _first_of(**faults: pl.Expr) -> pl.Expr:
-    """The name of the first condition that is true, null if none is (a condition on a null is not)."""
-    return pl.coalesce(pl.when(fault).then(pl.lit(reason)) for reason, fault in faults.items())
+def _with_reason(rows: pl.DataFrame, **faults: pl.Expr) -> pl.DataFrame:
+    """Add `reason`: the first of `tables.REASONS` whose condition is true, null if none is (a null is not)."""
+    found = rows.select(**faults)
+    reason = pl.Series("reason", [None], dtype=pl.String).new_from_index(0, rows.height)
+    if any(column.any() for column in found):
+        ranked = [name for name in REASONS if name in faults]
+        reason = found.select(reason=pl.coalesce(pl.when(name).then(pl.lit(name)) for name in ranked)).to_series()
+    return rows.with_columns(reason)
+
+
+def _kept(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.filter(pl.col("reason").is_null())
+
+
+def _first_copies(events: pl.DataFrame) -> pl.DataFrame:
+    return events.filter(pl.col("event_id").is_first_distinct())
 
 
 def _enriched(events: pl.DataFrame, params: parameters.Silver) -> pl.DataFrame:
@@ -153,18 +155,22 @@ def _enriched(events: pl.DataFrame, params: parameters.Silver) -> pl.DataFrame:
             event_date=pl.col("timestamp").dt.date(),
         )
         .pipe(conform, SilverEvents)
-        .sort(ORDER)
+        .pipe(_in_order)
     )
 
 
-def _set_aside(formed: pl.DataFrame, judged: pl.DataFrame) -> pl.DataFrame:
-    refused = [rows.filter(pl.col("reason").is_not_null()) for rows in (formed, judged)]
+def _in_order(events: pl.DataFrame) -> pl.DataFrame:
+    # Nearly every raid arrives in order, and asking is cheaper than moving all columns.
+    in_order = events.select(pl.struct(ORDER)).to_series().is_sorted()
+    return events if in_order else events.sort(ORDER)
+
+
+def _set_aside(*judged: pl.DataFrame) -> pl.DataFrame:
     columns = polars_schema(Quarantine).names()
-    return (
-        pl.concat(rows.select(columns) for rows in refused)
-        .pipe(conform, Quarantine)
-        .sort("ingest_timestamp", "batch_id", "key", "position")
-    )
+    refused = [rows.filter(pl.col("reason").is_not_null()).select(columns) for rows in judged]
+    if all(rows.is_empty() for rows in refused):
+        return pl.DataFrame(schema=polars_schema(Quarantine))
+    return pl.concat(refused).pipe(conform, Quarantine).sort("ingest_timestamp", "batch_id", "key", "position")
 
 
 def _balance(result: SilverResult, batches: Sequence[Batch]) -> None:
