@@ -1,10 +1,15 @@
-"""A map over raids: the same function on every raid, in local processes, results in the order of the tasks."""
+"""A map over raids: the same function on every raid, in processes or threads, results in the order of the tasks."""
 
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as wait_for_pipes
 from typing import TypeVar
 
 from pipeline.errors import PipelineError
@@ -17,7 +22,13 @@ ATTEMPTS = 3
 
 
 def map_raids(
-    function: Callable[[Task], Result], tasks: Sequence[Task], workers: int, description: str, unit: str = "raids"
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    workers: int,
+    description: str,
+    unit: str = "raids",
+    *,
+    in_threads: bool = False,
 ) -> list[Result]:
     """Apply `function` to every task and return the results in the tasks' order, whatever the number of workers.
 
@@ -30,6 +41,8 @@ def map_raids(
         workers: how many processes; 1 works in this one.
         description: what the progress bar says.
         unit: what is counted.
+        in_threads: with threads of this process instead, for functions that spend their time in Polars and Arrow, which
+            hold no lock, and are done before a process would have begun.
 
     Raises:
         PipelineError: workers kept dying.
@@ -41,9 +54,26 @@ def map_raids(
             for index, task in enumerate(tasks):
                 results[index] = function(task)
                 advance()
+        elif in_threads:
+            _map_in_threads(function, tasks, workers, results, advance)
         else:
             _map_in_processes(function, tasks, workers, results, advance)
     return [results[index] for index in range(len(tasks))]
+
+
+def _map_in_threads(
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    workers: int,
+    results: dict[int, Result],
+    advance: Advance,
+) -> None:
+    with ThreadPoolExecutor(min(workers, len(tasks))) as pool:
+        try:
+            _collect({pool.submit(function, task): index for index, task in enumerate(tasks)}, results, advance)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _map_in_processes(
@@ -79,20 +109,48 @@ def _fill(
 ) -> None:
     # Spawned, never forked: Polars' thread pool does not survive a fork.
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(left)), mp_context=spawn, initializer=_use_one_thread) as pool:
-        futures = {pool.submit(function, tasks[index]): index for index in left}
+    theirs, ours = spawn.Pipe(duplex=False)
+    with (
+        theirs,
+        ours,
+        ProcessPoolExecutor(min(workers, len(left)), spawn, initializer=_begin_work, initargs=(theirs,)) as pool,
+    ):
         try:
-            pending = set(futures)
-            while pending:
-                done, pending = wait(pending, return_when=FIRST_EXCEPTION, timeout=0.2)
-                for future in done:
-                    results[futures[future]] = future.result()
-                    advance()
+            with _interrupts_kept_from_children():
+                futures = {pool.submit(function, tasks[index]): index for index in left}
+            _collect(futures, results, advance)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            ours.close()
             raise
 
 
-def _use_one_thread() -> None:
+def _collect(futures: dict[Future[Result], int], results: dict[int, Result], advance: Advance) -> None:
+    pending = set(futures)
+    while pending:
+        done, pending = wait(pending, return_when=FIRST_EXCEPTION, timeout=0.2)
+        for future in done:
+            results[futures[future]] = future.result()
+            advance()
+
+
+@contextmanager
+def _interrupts_kept_from_children() -> Iterator[None]:
+    """Processes started inside inherit a blocked SIGINT: it is for their parent to answer a terminal's Ctrl-C."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin_work(lifeline: Connection) -> None:
     # The processes are the parallelism; this runs before the worker imports Polars.
     os.environ["POLARS_MAX_THREADS"] = "1"
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+
+
+def _end_with(lifeline: Connection) -> None:
+    """End this worker, whatever it does, when the other end of the pipe is closed, be it by the parent's death."""
+    wait_for_pipes([lifeline])
+    os._exit(1)

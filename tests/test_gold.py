@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from polars.testing import assert_frame_equal
 
-from pipeline import gold, params, silver, tables
+from pipeline import gold, params, paths, silver, tables
 from pipeline.errors import PipelineError
 from pipeline.gold import RaidGold
 from tests.oracle import events as cases
@@ -23,7 +23,7 @@ from tests.raids import ARRIVAL, batch, evening, write_bronze
 from tests.raids import event as wire_event
 
 BEGIN = datetime(2026, 1, 1, 20, 0, tzinfo=UTC)
-RULE = params.Gold(success_boss_hp_pct=1.0, time_limit_s=900.0, max_deaths=None)
+RULE = params.Gold(success_boss_hp_pct=1.0, time_limit_s=900.0, max_deaths=None, reset_s=10.0)
 SEASON = ("raid_summary", "player_raid_stats", "dim_player", "dim_raid")
 
 
@@ -193,14 +193,52 @@ def test_timelines_sum_to_the_pulls_totals_and_contracts_hold(raids: list[pl.Dat
 
 @settings(deadline=None, max_examples=10)
 @given(cases.raids())
-def test_the_order_of_the_rows_does_not_matter(raids: list[pl.DataFrame]) -> None:
-    for frame in raids:
-        straight, shuffled = (
-            gold.raid_gold(frame, RULE),
-            gold.raid_gold(frame.sample(fraction=1, shuffle=True, seed=3), RULE),
-        )
-        for name in ("raid_summary", "player_raid_stats", "raid_timeline", "player_timeline"):
-            assert_frame_equal(getattr(straight, name), getattr(shuffled, name))
+def test_several_raids_at_once_are_the_same_as_one_after_the_other(raids: list[pl.DataFrame]) -> None:
+    together, alone = gold.raid_gold(pl.concat(raids), RULE), [gold.raid_gold(frame, RULE) for frame in raids]
+    for name in ("raid_summary", "player_raid_stats", "raid_timeline", "player_timeline", "facts"):
+        assert_frame_equal(getattr(together, name), pl.concat(getattr(raid, name) for raid in alone))
+    assert together.events_outside_pulls == sum(raid.events_outside_pulls for raid in alone)
+
+
+@settings(deadline=None, max_examples=10)
+@given(cases.raids())
+def test_only_the_columns_that_are_read_matter(raids: list[pl.DataFrame]) -> None:
+    whole, narrow = (gold.raid_gold(frame, RULE) for frame in (raids[0], raids[0].select(gold.fights.COLUMNS)))
+    for name in ("raid_summary", "player_raid_stats", "raid_timeline", "player_timeline", "facts"):
+        assert_frame_equal(getattr(whole, name), getattr(narrow, name))
+
+
+def test_events_out_of_order_are_refused() -> None:
+    first, second = (
+        cases.silver_frame(raid_id, cases.pull("p1", BEGIN, [hit(0, MAGE, BOSS, 1), hit(1, MAGE, BOSS, 1)]))
+        for raid_id in ("raid-a", "raid-b")
+    )
+    for wrong in (first[::-1], pl.concat([second, first]), pl.concat([first, second, first])):
+        with pytest.raises(PipelineError, match="not in order"):
+            gold.raid_gold(wrong, RULE)
+    assert gold.raid_gold(pl.concat([first, second]), RULE).raid_summary.height == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "reset_s", "expected"),
+    [
+        ([verdict(9.999, False)], 10.0, True),
+        ([verdict(10, False)], 10.0, False),
+        ([verdict(10.001, False)], 10.0, False),
+        ([verdict(0.5, False)], 0.5, False),
+        ([verdict(0.499, False)], 0.5, True),
+        ([verdict(0, False)], 0.0, False),
+        ([verdict(5, True)], 10.0, False),
+        ([hit(5, MAGE, BOSS, 1)], 10.0, True),
+        ([boss_hit(5, 50)], 10.0, True),
+        ([boss_hit(5, 0.5)], 10.0, False),
+        ([death(3, TANK), verdict(5, False)], 10.0, False),
+        ([death(3, BOSS), verdict(5, False)], 10.0, True),
+    ],
+)
+def test_a_short_pull_without_success_or_death_is_a_reset(rows: list[Row], reset_s: float, expected: bool) -> None:
+    rule = RULE.model_copy(update={"reset_s": reset_s})
+    assert pull([hit(0, MAGE, BOSS, 1), *rows], rule)["is_reset"] is expected
 
 
 def test_the_dimensions_span_the_raids_and_take_the_latest_identity() -> None:
@@ -255,6 +293,7 @@ def test_the_stage_writes_tables_and_books(silver_home: Path) -> None:
         "raids": 3,
         "pulls": 2,
         "outcomes": {"success": 2, "wipe": 0, "unknown": 0},
+        "resets": 0,
         "kill_share": 1.0,
         "players": 2,
         "player_pulls": 4,
@@ -266,12 +305,34 @@ def test_the_stage_writes_tables_and_books(silver_home: Path) -> None:
     }
 
 
-def test_two_workers_write_the_same_bytes_as_one(silver_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("batches_worth_a_process", [0, 100], ids=["processes", "threads"])
+def test_workers_and_batches_do_not_change_the_bytes(
+    batches_worth_a_process: int, silver_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gold.run()
     alone = gold_files()
     monkeypatch.setenv("PIPELINE_WORKERS", "2")
+    monkeypatch.setattr(gold, "BATCH_BYTES", 1)
+    monkeypatch.setattr(gold, "BATCHES_WORTH_A_PROCESS", batches_worth_a_process)
     gold.run()
     assert gold_files() == alone
+
+
+def test_a_batch_holds_whole_raids_up_to_its_size(silver_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = {
+        raid_id: sum(f.stat().st_size for f in silver.event_files(paths.SILVER, raid_id))
+        for raid_id in silver.raid_ids(paths.SILVER)
+    }
+    assert list(sizes) == ["raid-a", "raid-b", "raid-idle"]
+
+    def batches(size: int) -> list[list[str]]:
+        monkeypatch.setattr(gold, "BATCH_BYTES", size)
+        return [[file.parts[-3].removeprefix("raidid=") for file in files] for files in gold.batches(paths.SILVER)]
+
+    assert batches(sum(sizes.values())) == [["raid-a", "raid-b", "raid-idle"]]
+    assert batches(sizes["raid-a"] + sizes["raid-b"]) == [["raid-a", "raid-b"], ["raid-idle"]]
+    assert batches(sizes["raid-a"] + sizes["raid-b"] - 1) == [["raid-a"], ["raid-b", "raid-idle"]]
+    assert batches(1) == [["raid-a"], ["raid-b"], ["raid-idle"]]
 
 
 def test_without_silver_the_stage_says_what_to_do(home: Path) -> None:

@@ -4,10 +4,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pandera.polars as pa
 import polars as pl
 import pyarrow
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pandera.errors import SchemaErrors
 from polars.testing import assert_frame_equal
 
 from pipeline import gold, params, silver, tables
@@ -104,6 +108,79 @@ def test_an_impossible_value_is_refused_by_name_and_nothing_is_written(
     with pytest.raises(PipelineError, match=column):
         tables.write_table(frame, ALL[name], tmp_path / "part-0.parquet", {})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ALL | tables.FEATURE_TABLES)
+def test_the_fast_check_knows_every_rule_of_the_contracts(name: str) -> None:
+    table = (ALL | tables.FEATURE_TABLES)[name]
+    assert pl.DataFrame(schema=tables.polars_schema(table)).select(tables._is_sound(table)).item() is True
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_what_the_fast_check_accepts_is_what_pandera_accepts(
+    data: st.DataObject, frames: dict[str, pl.DataFrame]
+) -> None:
+    name = data.draw(st.sampled_from(sorted(ALL)))
+    frame = frames[name]
+    column = data.draw(st.sampled_from(frame.columns))
+    values: dict[Any, list[Any]] = {
+        pl.Int64: [-1, 0, 1],
+        pl.Float64: [-0.5, -0.0, 0.0, 1.0, 1.5, 100.0, 100.5, float("nan"), float("inf"), -float("inf")],
+        pl.String: ["", "success", "heal", "malformed"],
+    }
+    value = data.draw(st.sampled_from([None, *values.get(frame.schema[column].base_type(), [])]))
+    row = data.draw(st.integers(0, frame.height - 1))
+    here = pl.int_range(pl.len()) == row
+    changed = frame.with_columns(
+        pl.when(here).then(pl.lit(value, frame.schema[column])).otherwise(column).alias(column)
+    )
+    try:
+        ALL[name].validate(changed, lazy=True)
+        accepted = True
+    except SchemaErrors:
+        accepted = False
+    assert changed.select(tables._is_sound(ALL[name])).item() is accepted
+
+
+@pytest.mark.parametrize(
+    ("rule", "kept", "broken"),
+    [
+        (pa.Check.gt(1), [2, None], 1),
+        (pa.Check.ge(1), [1, None], 0),
+        (pa.Check.le(1), [1, None], 2),
+        (pa.Check.in_range(0, 2), [0, 2, None], 3),
+        (pa.Check.isin([1, 2]), [1, 2, None], 3),
+    ],
+)
+def test_each_rule_means_in_polars_what_it_means_in_pandera(rule: pa.Check, kept: list[Any], broken: int) -> None:
+    assert pl.DataFrame({"x": kept}).select(tables._keeps(pl.col("x"), rule).all()).item() is True
+    assert pl.DataFrame({"x": [*kept, broken]}).select(tables._keeps(pl.col("x"), rule).all()).item() is False
+
+
+@pytest.mark.parametrize("rule", [pa.Check.str_startswith("x"), pa.Check.in_range(0, 1, include_min=False)])
+def test_a_rule_without_an_expression_is_a_fault_of_the_pipeline(rule: pa.Check) -> None:
+    with pytest.raises(NotImplementedError):
+        tables._keeps(pl.col("x"), rule)
+
+
+def test_some_columns_of_a_table_can_be_read_alone(frames: dict[str, pl.DataFrame], tmp_path: Path) -> None:
+    file = tmp_path / "part-0.parquet"
+    tables.write_table(frames["raid_summary"], tables.RaidSummary, file, {})
+    columns = ["n_events", "raid_id"]
+    assert_frame_equal(tables.read_table([file], tables.RaidSummary, columns), frames["raid_summary"].select(columns))
+    assert tables.read_table([], tables.RaidSummary, columns).columns == columns
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 but no more", b"PAR1" * 100])
+def test_a_damaged_file_is_named_with_the_remedy(
+    content: bytes, frames: dict[str, pl.DataFrame], tmp_path: Path
+) -> None:
+    files = [tmp_path / "data/gold/dim_raid" / name for name in ("good.parquet", "bad.parquet")]
+    tables.write_table(frames["dim_raid"], tables.DimRaid, files[0], {})
+    files[1].write_bytes(content)
+    with pytest.raises(PipelineError, match=r"bad\.parquet: is damaged .*dvc checkout data/gold"):
+        tables.read_table(files, tables.DimRaid)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -4,6 +4,7 @@ What every column means is in `docs/gold.md`; the contracts are in `tables`.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,11 @@ import polars as pl
 from pipeline import parallel, params, paths, settings, silver
 from pipeline.errors import PipelineError
 from pipeline.gold import dimensions, players, summary, timelines
-from pipeline.gold.fights import fights_of
+from pipeline.gold.fights import COLUMNS, fights_of
 from pipeline.tables import (
     GOLD_TABLES,
     OUTCOMES,
+    SilverEvents,
     Table,
     arrow_schema,
     nullable_columns,
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RaidGold",
+    "batches",
+    "build",
     "dim_player",
     "dim_raid",
     "player_raid_stats",
@@ -42,11 +46,15 @@ __all__ = [
 ]
 
 PART = "part-0.parquet"
+BATCH_BYTES = 8 * 2**20
+"""How much of Silver becomes Gold at once: some 130,000 events, enough to make up for the start and little to hold."""
+BATCHES_WORTH_A_PROCESS = 10
+"""A process begins in about the time in which one core makes so many."""
 
 
 @dataclass(frozen=True)
 class RaidGold:
-    """The tables of one raid, and what the dimensions need of it."""
+    """The tables of a raid or of several, and what the dimensions need of them."""
 
     raid_summary: pl.DataFrame
     player_raid_stats: pl.DataFrame
@@ -57,15 +65,14 @@ class RaidGold:
 
 
 @dataclass(frozen=True)
-class _RaidTask:
-    raid_id: str
-    source: Path
+class _Batch:
+    files: list[Path]
     target: Path
     params: params.Gold
 
 
 @dataclass(frozen=True)
-class _RaidParts:
+class _Parts:
     raid_summary: pl.DataFrame
     player_raid_stats: pl.DataFrame
     facts: pl.DataFrame
@@ -82,40 +89,55 @@ def run() -> None:
     if not paths.SILVER.is_dir():
         raise PipelineError(f"{paths.SILVER} is missing: make it with `dvc repro silver` or fetch it with `dvc pull`")
     with paths.replacing_folder(paths.GOLD) as target:
-        tasks = [_RaidTask(raid_id, paths.SILVER, target, section) for raid_id in silver.raid_ids(paths.SILVER)]
-        parts = parallel.map_raids(_build_and_write, tasks, settings.load().workers, "gold")
-        whole = _gathered(parts)
-        for name, frame in whole.items():
-            write_table(frame, GOLD_TABLES[name], _file(target, name), {"rows": str(frame.height)})
-    metrics = _metrics(whole, sum(part.events_outside_pulls for part in parts))
+        whole, events_outside_pulls = build(paths.SILVER, target, section, settings.load().workers)
+    metrics = _metrics(whole, events_outside_pulls)
     paths.write_atomically(paths.METRICS / "gold.json", (json.dumps(metrics, indent=2) + "\n").encode())
 
 
-def raid_gold(events: pl.DataFrame, params: params.Gold) -> RaidGold:
-    """All tables of one raid.
+def build(source: Path, target: Path, params: params.Gold, workers: int) -> tuple[dict[str, pl.DataFrame], int]:
+    """Make a folder of Silver to a folder of Gold.
 
-    Args:
-        events: the raid's Silver events (`tables.SilverEvents`), at least one.
-        params: the section `gold` of `params.yaml`.
+    Returns:
+        The tables that span all raids, by name, and how many events lie outside pulls.
 
     Raises:
         PipelineError: the books do not balance.
     """
-    raid_id = str(events["raid_id"][0])
+    tasks = [_Batch(files, target, params) for files in batches(source)]
+    in_threads = len(tasks) < BATCHES_WORTH_A_PROCESS * workers
+    parts = parallel.map_raids(_build_and_write, tasks, workers, "gold", unit="batches of raids", in_threads=in_threads)
+    whole = _gathered(parts)
+    for name, frame in whole.items():
+        write_table(frame, GOLD_TABLES[name], _file(target, name), {"rows": str(frame.height)})
+    return whole, sum(part.events_outside_pulls for part in parts)
+
+
+def raid_gold(events: pl.DataFrame, params: params.Gold) -> RaidGold:
+    """All tables of a raid, or of several raids.
+
+    Args:
+        events: their Silver events (at least `fights.COLUMNS` of `tables.SilverEvents`), sorted by (raid_id, timestamp,
+            event_id).
+        params: the section `gold` of `params.yaml`.
+
+    Raises:
+        PipelineError: the events are not in that order, or the books do not balance.
+    """
+    _check_order(events)
     fights = fights_of(events)
     seconds = timelines.player_seconds(fights)
-    pulls = summary.summarise_pulls(fights, raid_id, params)
+    pulls = summary.summarise_pulls(fights, params)
     inside, outside = int(pulls["n_events"].sum()), events["encounter_id"].null_count()
     if events.height != inside + outside:
         raise PipelineError(
-            f"gold, {raid_id}: the books do not balance: {events.height} events in Silver, but {inside} in pulls and "
+            f"gold: the books do not balance: {events.height} events in Silver, but {inside} in pulls and "
             f"{outside} outside; this is a fault of the pipeline, please report it"
         )
     return RaidGold(
         raid_summary=pulls,
         player_raid_stats=players.player_stats(fights, seconds, pulls),
-        raid_timeline=timelines.raid_timeline(fights, seconds, raid_id),
-        player_timeline=timelines.player_timeline(seconds, raid_id),
+        raid_timeline=timelines.raid_timeline(fights, seconds),
+        player_timeline=timelines.player_timeline(fights, seconds),
         facts=dimensions.raid_facts(events),
         events_outside_pulls=outside,
     )
@@ -169,16 +191,50 @@ def dim_raid() -> "pd.DataFrame":
     return _table("dim_raid")
 
 
-def _build_and_write(task: _RaidTask) -> _RaidParts:
-    gold = raid_gold(silver.read_events(task.source, task.raid_id), task.params)
+def _check_order(events: pl.DataFrame) -> None:
+    raid, moment = pl.col("raid_id"), pl.col("timestamp")
+    follows = (raid > raid.shift()) | ((raid == raid.shift()) & (moment >= moment.shift()))
+    if not events.select(follows.all()).item():
+        raise PipelineError(
+            "gold: the events are not in order of (raid_id, timestamp), as Silver is to keep them: make Silver again "
+            "with `dvc repro silver`"
+        )
+
+
+def batches(folder: Path) -> Iterator[list[Path]]:
+    """The raids' files, whole raids together up to BATCH_BYTES: one raid alone costs more to begin than to compute."""
+    batch: list[Path] = []
+    held = 0
+    for raid_id in silver.raid_ids(folder):
+        files = silver.event_files(folder, raid_id)
+        size = sum(file.stat().st_size for file in files)
+        if batch and held + size > BATCH_BYTES:
+            yield batch
+            batch, held = [], 0
+        batch, held = batch + files, held + size
+    if batch:
+        yield batch
+
+
+def _build_and_write(batch: _Batch) -> _Parts:
+    # One chunk instead of one for each file: Polars otherwise spends most of its time on them.
+    gold = raid_gold(read_table(batch.files, SilverEvents, COLUMNS).rechunk(), batch.params)
     for name, frame in {"raid_timeline": gold.raid_timeline, "player_timeline": gold.player_timeline}.items():
-        if not frame.is_empty():
-            metadata = {"raid_id": task.raid_id, "rows": str(frame.height)}
-            write_table(frame, GOLD_TABLES[name], _file(task.target, name, task.raid_id), metadata)
-    return _RaidParts(gold.raid_summary, gold.player_raid_stats, gold.facts, gold.events_outside_pulls)
+        for raid_id, part in _by_raid(frame):
+            metadata = {"raid_id": raid_id, "rows": str(part.height)}
+            write_table(part, GOLD_TABLES[name], _file(batch.target, name, raid_id), metadata)
+    return _Parts(gold.raid_summary, gold.player_raid_stats, gold.facts, gold.events_outside_pulls)
 
 
-def _gathered(parts: list[_RaidParts]) -> dict[str, pl.DataFrame]:
+def _by_raid(frame: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
+    """The raids' parts of a table that is sorted by raid, without copying them."""
+    begin = 0
+    for height, raid_id in frame["raid_id"].rle().struct.unnest().iter_rows():
+        yield raid_id, frame.slice(begin, height)
+        begin += height
+
+
+def _gathered(parts: list[_Parts]) -> dict[str, pl.DataFrame]:
     """The tables that span all raids, each sorted by its key."""
     pulls = _concat([part.raid_summary for part in parts], polars_schema(GOLD_TABLES["raid_summary"]))
     stats = _concat([part.player_raid_stats for part in parts], polars_schema(GOLD_TABLES["player_raid_stats"]))
@@ -202,6 +258,7 @@ def _metrics(whole: dict[str, pl.DataFrame], events_outside_pulls: int) -> dict[
         "raids": raids.height,
         "pulls": pulls.height,
         "outcomes": outcomes,
+        "resets": int(pulls["is_reset"].sum()),
         "kill_share": round(outcomes["success"] / pulls.height, 4) if pulls.height else None,
         "players": whole["dim_player"].height,
         "player_pulls": whole["player_raid_stats"].height,

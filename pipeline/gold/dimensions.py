@@ -1,12 +1,11 @@
 """The dimensions: players and raids over the whole season, which is the future: no feature may join them."""
 
+import numpy as np
 import polars as pl
 
-from pipeline.gold.fights import first_known
+from pipeline.gold.fights import PULL, first_known
 from pipeline.tables import DimPlayer, DimRaid, conform
-from pipeline.wire import ORDER
 
-PULL = ["raid_id", "encounter_id"]
 FACTS_SCHEMA = pl.Schema(
     {
         "raid_id": pl.String(),
@@ -20,12 +19,21 @@ FACTS_SCHEMA = pl.Schema(
 
 
 def raid_facts(silver: pl.DataFrame) -> pl.DataFrame:
-    """What `dim_raid` needs of one raid's Silver events, those outside pulls included: one row."""
-    ordered = silver.sort(ORDER)
-    known = first_known(ordered, ["raid_id"], ["team_id", "source_system"])
-    moment = pl.col("timestamp")
-    spans = ordered.group_by("raid_id").agg(first_event=moment.min(), last_event=moment.max(), n_events=pl.len())
-    return known.join(spans, on="raid_id").select(pl.col(name).cast(kind) for name, kind in FACTS_SCHEMA.items())
+    """What `dim_raid` needs of raids' Silver events, those outside pulls included: one row per raid.
+
+    Args:
+        silver: their events, sorted by (raid_id, timestamp, event_id).
+    """
+    raid = silver.select(pl.col("raid_id").rle_id().cast(pl.Int64)).to_series().to_numpy()
+    begins = np.flatnonzero(np.diff(raid, prepend=-1))
+    ends = np.append(begins[1:], silver.height) - 1
+    known = first_known(silver, raid, len(begins), ["team_id", "source_system"])
+    return known.with_columns(
+        silver["raid_id"].gather(begins),
+        silver["timestamp"].gather(begins).alias("first_event"),
+        silver["timestamp"].gather(ends).alias("last_event"),
+        pl.Series("n_events", ends - begins + 1),
+    ).select(pl.col(name).cast(kind) for name, kind in FACTS_SCHEMA.items())
 
 
 def raids(facts: pl.DataFrame, summary: pl.DataFrame, stats: pl.DataFrame) -> pl.DataFrame:

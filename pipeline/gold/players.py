@@ -1,9 +1,13 @@
 """The table `player_raid_stats`: what each player did and met in each pull."""
 
+from collections.abc import Mapping
+
 import polars as pl
 
-from pipeline.gold.fights import PULL, Fights, per_second, share
-from pipeline.tables import PlayerRaidStats, conform, nullable_columns, polars_schema
+from pipeline.gold import tally
+from pipeline.gold.fights import Fights, amounts_of, flags_of, found_at, per_second, rows_of, share
+from pipeline.gold.timelines import PlayerSeconds
+from pipeline.tables import PlayerRaidStats, conform
 
 CAST_COUNTS = {
     "interrupts": "interrupt",
@@ -13,82 +17,85 @@ CAST_COUNTS = {
     "resurrects": "resurrect",
     "consumables": "consumable",
 }
-KEY = [PULL, "player_id"]
+Columns = Mapping[str, tally.Rows | tally.Amounts]
 
 
-def player_stats(fights: Fights, seconds: pl.DataFrame, summary: pl.DataFrame) -> pl.DataFrame:
-    """The table `player_raid_stats` of one raid, sorted by (encounter_id, player_id).
+def player_stats(fights: Fights, seconds: PlayerSeconds, summary: pl.DataFrame) -> pl.DataFrame:
+    """The table `player_raid_stats`, sorted by (raid_id, encounter_id, player_id).
 
     Args:
-        fights: the raid's pulls.
+        fights: the pulls.
         seconds: their `timelines.player_seconds`.
         summary: their `raid_summary`.
     """
-    pulls = summary.select("raid_id", PULL, "team_id", "duration_ms", "total_damage", "total_healing")
-    parts = (_done(fights), _met(fights), _deaths(fights), _presence(seconds))
-    stats = fights.players.join(pulls, on=PULL)
-    for part in parts:
-        stats = stats.join(part, on=KEY, how="left")
-    return _filled(stats).with_columns(_ratios()).pipe(conform, PlayerRaidStats).sort(KEY)
-
-
-def _done(fights: Fights) -> pl.DataFrame:
-    tanks = fights.players.filter(pl.col("role") == "tank")
-    credited = fights.credits.join(
-        tanks.select(PULL, pl.col("player_id").alias("target_entity_id"), met_tank=pl.lit(value=True)),
-        on=[PULL, "target_entity_id"],
-        how="left",
-        maintain_order="left",
-    )
-    damage, healing, own, kind = pl.col("damage"), pl.col("healing"), pl.col("is_own"), pl.col("target_entity_type")
-    is_cast = own & (pl.col("event_type") == "spell_cast")
-    return credited.group_by(KEY, maintain_order=True).agg(
-        damage_own=damage.filter(own).sum(),
-        damage_pets=damage.filter("is_pet").sum(),
-        damage_total=damage.sum(),
-        damage_to_boss=damage.filter(kind == "boss").sum(),
-        damage_to_adds=damage.filter(kind == "add").sum(),
-        damage_events=pl.col("is_hit").sum(),
-        healing_events=pl.col("is_heal").sum(),
-        healing_total=healing.sum(),
-        overheal_total=pl.col("overheal").sum(),
-        healing_to_self=healing.filter(pl.col("target_entity_id") == pl.col("player_id")).sum(),
-        healing_to_tanks=healing.filter("met_tank").sum(),
-        absorb_total=pl.col("absorbed").sum(),
-        crit_events=pl.col("is_critical").sum(),
-        casts=is_cast.sum(),
-        **{name: (is_cast & (pl.col("ability_category") == each)).sum() for name, each in CAST_COUNTS.items()},
-    )
-
-
-def _met(fights: Fights) -> pl.DataFrame:
-    taken, avoidable = pl.col("damage_taken"), pl.col("is_avoidable")
+    pulls = summary.select("team_id", "duration_ms", "total_damage", "total_healing")
+    columns = {**_done(fights), **_met(fights), **_presence(fights, seconds)}
     return (
-        fights.events.filter("target_is_player")
-        .with_columns(player_id="target_entity_id")
-        .group_by(KEY, maintain_order=True)
-        .agg(
-            damage_taken=taken.sum(),
-            avoidable_damage_taken=taken.filter(avoidable).sum(),
-            judged_damage_taken=taken.filter(avoidable.is_not_null()).sum(),
-        )
+        pl.concat([fights.players, pulls[rows_of(fights.players, "pull")]], how="horizontal")
+        .with_columns(pl.Series(name, values) for name, values in columns.items())
+        .with_columns(_first_deaths(fights), *_ratios())
+        .pipe(conform, PlayerRaidStats)
     )
+
+
+def _done(fights: Fights) -> Columns:
+    hits, heals, casts = fights.credits["combat_damage"], fights.credits["heal"], fights.credits["spell_cast"]
+    n, own, met = fights.players.height, pl.col("is_own"), pl.col("target_entity_type")
+    tanks = rows_of(fights.players.with_row_index().filter(pl.col("role") == "tank"), "index")
+
+    def summed(events: pl.DataFrame, amount: str, where: pl.Expr | None = None) -> tally.Amounts:
+        return tally.sums(rows_of(events, "player"), amounts_of(events, amount, where), n)
+
+    def counted(events: pl.DataFrame, where: pl.Expr) -> tally.Rows:
+        return tally.counts(rows_of(events, "player")[flags_of(events, where)], n)
+
+    return {
+        "damage_own": summed(hits, "damage", own),
+        "damage_pets": summed(hits, "damage", pl.col("is_pet")),
+        "damage_total": summed(hits, "damage"),
+        "damage_to_boss": summed(hits, "damage", met == "boss"),
+        "damage_to_adds": summed(hits, "damage", met == "add"),
+        "damage_events": tally.counts(rows_of(hits, "player"), n),
+        "healing_events": tally.counts(rows_of(heals, "player"), n),
+        "healing_total": summed(heals, "healing"),
+        "overheal_total": summed(heals, "overheal"),
+        "healing_to_self": summed(heals, "healing", pl.col("target") == pl.col("player")),
+        "healing_to_tanks": summed(heals, "healing", pl.col("target").is_in(tanks)),
+        "absorb_total": summed(fights.credits["absorb"], "absorbed"),
+        "crit_events": counted(hits, pl.col("is_critical")) + counted(heals, pl.col("is_critical")),
+        "casts": counted(casts, own),
+        **{name: counted(casts, own & (pl.col("ability_category") == each)) for name, each in CAST_COUNTS.items()},
+    }
+
+
+def _met(fights: Fights) -> Columns:
+    n, avoidable = fights.players.height, pl.col("is_avoidable")
+    hurt = fights.events.select("target", "damage_taken", "is_avoidable").filter(pl.col("damage_taken") != 0)
+    players = rows_of(hurt, "target")
+    return {
+        "damage_taken": tally.sums(players, amounts_of(hurt, "damage_taken"), n),
+        "avoidable_damage_taken": tally.sums(players, amounts_of(hurt, "damage_taken", avoidable), n),
+        "judged_damage_taken": tally.sums(players, amounts_of(hurt, "damage_taken", avoidable.is_not_null()), n),
+        "player_deaths": tally.counts(rows_of(_deaths(fights), "target"), n),
+    }
 
 
 def _deaths(fights: Fights) -> pl.DataFrame:
-    deaths = fights.events.filter("is_death").with_columns(player_id="target_entity_id")
-    return deaths.group_by(KEY).agg(player_deaths=pl.len(), first_death_ms=pl.col("offset_us").min() // 1000)
+    return fights.events.select("target", "offset_us", "is_death").filter("is_death")
 
 
-def _presence(seconds: pl.DataFrame) -> pl.DataFrame:
-    alive = pl.col("is_alive")
-    return seconds.group_by(KEY).agg(alive_s=alive.sum(), active_s=(alive & pl.col("is_active")).sum())
+def _first_deaths(fights: Fights) -> pl.Series:
+    deaths = _deaths(fights)
+    first = tally.firsts(rows_of(deaths, "target"), fights.players.height)
+    return found_at(deaths["offset_us"] // 1000, first).alias("first_death_ms")
 
 
-def _filled(stats: pl.DataFrame) -> pl.DataFrame:
-    """Sums and counts of what never happened are 0."""
-    never_null = set(polars_schema(PlayerRaidStats)) - nullable_columns(PlayerRaidStats) - {"raid_id", *KEY}
-    return stats.with_columns(pl.col(*sorted(never_null), "judged_damage_taken").fill_null(0))
+def _presence(fights: Fights, seconds: PlayerSeconds) -> Columns:
+    n, alive = fights.players.height, seconds.is_alive
+    return {
+        "alive_s": tally.counts(seconds.player[alive], n),
+        "active_s": tally.counts(seconds.player[alive & seconds.is_active], n),
+    }
 
 
 def _ratios() -> list[pl.Expr]:

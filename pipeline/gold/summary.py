@@ -3,69 +3,87 @@
 import polars as pl
 
 from pipeline import params as parameters
-from pipeline.gold.fights import PULL, Fights, first_known, per_second
+from pipeline.gold import tally
+from pipeline.gold.fights import Fights, amounts_of, first_known, flags_of, found_at, per_second, rows_of
 from pipeline.tables import RaidSummary, conform
 
 FACTS = ["team_id", "boss_id", "encounter_name", "encounter_difficulty", "raid_size"]
 
 
-def summarise_pulls(fights: Fights, raid_id: str, params: parameters.Gold) -> pl.DataFrame:
-    """The table `raid_summary` of one raid, sorted by encounter_id.
+def summarise_pulls(fights: Fights, params: parameters.Gold) -> pl.DataFrame:
+    """The table `raid_summary`, sorted by (raid_id, encounter_id).
 
     Args:
-        fights: the raid's pulls.
-        raid_id: the raid.
+        fights: the pulls.
         params: the section `gold` of `params.yaml`: the rule for pulls of which the log gives no verdict.
     """
-    starts_first = fights.events.sort(pl.col("event_type") != "encounter_start", maintain_order=True)
+    pull, starts = rows_of(fights.events, "pull"), flags_of(fights.events, pl.col("event_type") == "encounter_start")
+    facts = first_known(fights.events, pull, fights.pulls.height, FACTS, starts)
+    boss = ["raid_id", "encounter_name", "encounter_difficulty"]
+    order = ["start_timestamp", "encounter_id"]
     return (
-        fights.pulls.join(first_known(starts_first, [PULL], FACTS), on=PULL, how="left")
-        .join(_totals(fights.events), on=PULL, how="left")
-        .join(_head_counts(fights.players), on=PULL, how="left")
-        .join(_verdicts(fights.events), on=PULL, how="left")
-        .with_columns(pl.col("n_players", "n_tanks", "n_healers", "n_dps").fill_null(0))
+        pl.concat([fights.pulls, facts, _totals(fights), _head_counts(fights)], how="horizontal")
+        .with_columns(_verdicts(fights), *_boss_health(fights))
         .with_columns(
-            raid_id=pl.lit(raid_id),
             event_date=pl.col("start_timestamp").dt.date(),
             raid_dps=per_second(pl.col("total_damage"), pl.col("duration_ms")),
             raid_hps=per_second(pl.col("total_healing"), pl.col("duration_ms")),
             has_verdict=pl.col("verdict").is_not_null(),
             raid_outcome=_outcome(params),
         )
-        .sort("start_timestamp", PULL)
-        .with_columns(pull_number=1 + pl.int_range(pl.len()).over("encounter_name", "encounter_difficulty"))
+        .with_columns(pull_number=1 + pl.int_range(pl.len()).over(boss, order_by=order))
+        .with_columns(is_reset=_is_reset(params))
         .pipe(conform, RaidSummary)
-        .sort(PULL)
     )
 
 
-def _totals(events: pl.DataFrame) -> pl.DataFrame:
-    credited, boss = pl.col("is_credited"), pl.col("target_entity_type") == "boss"
-    return events.group_by(PULL, maintain_order=True).agg(
-        total_damage=pl.col("damage").filter(credited).sum(),
-        total_healing=pl.col("healing").filter(credited).sum(),
-        total_overheal=pl.col("overheal").filter(credited).sum(),
-        total_absorbed=pl.col("absorbed").filter(credited).sum(),
-        total_damage_taken=pl.col("damage_taken").sum(),
-        total_player_deaths=pl.col("is_death").sum(),
-        boss_min_hp_pct=pl.col("target_entity_health_pct_after").filter(boss).min(),
-        boss_max_hp_pct=pl.col("target_entity_health_pct_before").filter(boss).max(),
+def _totals(fights: Fights) -> pl.DataFrame:
+    events, n, credited = fights.events, fights.pulls.height, pl.col("is_credited")
+    pull = rows_of(events, "pull")
+    return pl.DataFrame(
+        {
+            "total_damage": tally.sums(pull, amounts_of(events, "damage", credited), n),
+            "total_healing": tally.sums(pull, amounts_of(events, "healing", credited), n),
+            "total_overheal": tally.sums(pull, amounts_of(events, "overheal", credited), n),
+            "total_absorbed": tally.sums(pull, amounts_of(events, "absorbed", credited), n),
+            "total_damage_taken": tally.sums(pull, amounts_of(events, "damage_taken"), n),
+            "total_player_deaths": tally.counts(pull[flags_of(events, pl.col("is_death"))], n),
+        }
     )
 
 
-def _head_counts(players: pl.DataFrame) -> pl.DataFrame:
-    role = pl.col("role")
-    return players.group_by(PULL).agg(
-        n_players=pl.len(),
-        n_tanks=(role == "tank").sum(),
-        n_healers=(role == "healer").sum(),
-        n_dps=(role == "dps").sum(),
+def _boss_health(fights: Fights) -> list[pl.Series]:
+    """Least and greatest health of the bosses."""
+    before, after = pl.col("target_entity_health_pct_before"), pl.col("target_entity_health_pct_after")
+    seen = fights.events.select("pull", "target_entity_type", before, after).filter(
+        pl.col("target_entity_type") == "boss"
     )
+    least_and_greatest = seen.group_by("pull").agg(boss_min_hp_pct=after.min(), boss_max_hp_pct=before.max())
+    pulls = fights.pulls.select(pull=pl.int_range(pl.len(), dtype=pl.Int64))
+    return pulls.join(least_and_greatest, on="pull", how="left", maintain_order="left").drop("pull").get_columns()
 
 
-def _verdicts(events: pl.DataFrame) -> pl.DataFrame:
-    said = events.filter((pl.col("event_type") == "encounter_end") & pl.col("encounter_success").is_not_null())
-    return said.group_by(PULL, maintain_order=True).agg(verdict=pl.col("encounter_success").last())
+def _head_counts(fights: Fights) -> pl.DataFrame:
+    role, n = pl.col("role"), fights.pulls.height
+    roles = {"n_tanks": "tank", "n_healers": "healer", "n_dps": "dps"}
+    counts = {
+        name: tally.counts(rows_of(fights.players.filter(role == each), "pull"), n) for name, each in roles.items()
+    }
+    return pl.DataFrame({"n_players": tally.counts(rows_of(fights.players, "pull"), n), **counts})
+
+
+def _verdicts(fights: Fights) -> pl.Series:
+    """What the latest encounter_end with a verdict said of each pull."""
+    ends = fights.events.select("pull", "event_type", "encounter_success")
+    said = ends.filter((pl.col("event_type") == "encounter_end") & pl.col("encounter_success").is_not_null())
+    last = tally.lasts(rows_of(said, "pull"), fights.pulls.height)
+    return found_at(said["encounter_success"], last).alias("verdict")
+
+
+def _is_reset(params: parameters.Gold) -> pl.Expr:
+    """Whether the raid gave up at once and began anew."""
+    short = pl.col("duration_ms") < params.reset_s * 1000
+    return short & (pl.col("raid_outcome") != "success") & (pl.col("total_player_deaths") == 0)
 
 
 def _outcome(params: parameters.Gold) -> pl.Expr:

@@ -1,97 +1,115 @@
-"""Seconds of a raid's pulls: what was done and met in each, who was alive, and how the boss stood."""
+"""Seconds of the pulls: what was done and met in each, who was alive, and how the boss stood.
 
+The seconds of all pulls, and those of all players of all pulls, lie one after the other in arrays: a second is its
+place there, which is where those of its pull or player begin plus its number.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
 import polars as pl
 
-from pipeline.gold.fights import PULL, SECOND_US, Fights
+from pipeline.gold import tally
+from pipeline.gold.fights import PULL, SECOND_US, Fights, amounts_of, flags_of, rows_of
+from pipeline.gold.tally import NOBODY, Amounts, Flags, Rows
 from pipeline.tables import PlayerTimeline, RaidTimeline, conform
 
-ACTS = ("combat_damage", "heal", "absorb", "spell_cast")
-SUMS = ("damage", "healing")
+
+@dataclass(frozen=True)
+class PlayerSeconds:
+    """One entry per pull, player and second, in the order of `Fights.players`."""
+
+    player: Rows
+    second: Rows
+    damage: Amounts
+    healing: Amounts
+    damage_taken: Amounts
+    casts: Rows
+    is_alive: Flags
+    is_active: Flags
+    """Whether the player hit, healed, absorbed or cast in that second."""
 
 
-def player_seconds(fights: Fights) -> pl.DataFrame:
-    """One row per pull, player and second, sorted so.
+def player_seconds(fights: Fights) -> PlayerSeconds:
+    """What each player did and met in each second of their pulls."""
+    lengths = rows_of(fights.pulls, "n_seconds")[rows_of(fights.players, "pull")]
+    begins, n = tally.begins(lengths), int(lengths.sum())
+    hits, heals, own = fights.credits["combat_damage"], fights.credits["heal"], pl.col("is_own")
+    hurt = fights.events.select("target", "second", "damage_taken").filter(pl.col("damage_taken") != 0)
 
-    Returns:
-        encounter_id, player_id, second, damage, healing, damage_taken, casts, is_alive, and `is_active`: whether the
-        player hit, healed, absorbed or cast in that second.
-    """
-    key = [PULL, "player_id", "second"]
-    own = pl.col("is_own")
-    did = fights.credits.group_by(key, maintain_order=True).agg(
-        pl.col(SUMS).sum(),
-        casts=(own & (pl.col("event_type") == "spell_cast")).sum().cast(pl.Int64),
-        is_active=(own & pl.col("event_type").is_in(ACTS)).any(),
+    def places(events: pl.DataFrame, player: str = "player") -> Rows:
+        return begins[rows_of(events, player)] + rows_of(events, "second")
+
+    return PlayerSeconds(
+        player=np.repeat(np.arange(len(lengths)), lengths),
+        second=np.arange(n) - np.repeat(begins, lengths),
+        damage=tally.sums(places(hits), amounts_of(hits, "damage"), n),
+        healing=tally.sums(places(heals), amounts_of(heals, "healing"), n),
+        damage_taken=tally.sums(places(hurt, "target"), amounts_of(hurt, "damage_taken"), n),
+        casts=tally.counts(places(fights.credits["spell_cast"].filter(own)), n),
+        is_alive=_is_alive(fights, begins, lengths),
+        is_active=tally.marks([places(events.filter(own)) for events in fights.credits.values()], n),
     )
-    met = _met(fights).group_by(key, maintain_order=True).agg(pl.col("damage_taken").sum())
-    grid = _grid(fights.pulls, fights.players.select(PULL, "player_id"))
+
+
+def player_timeline(fights: Fights, seconds: PlayerSeconds) -> pl.DataFrame:
+    """The table `player_timeline`, sorted by (raid_id, encounter_id, player_id, second)."""
+    names = fights.players.select(*PULL, "player_id")[seconds.player]
+    return names.with_columns(
+        pl.Series(name, getattr(seconds, name))
+        for name in ("second", "damage", "healing", "damage_taken", "casts", "is_alive")
+    ).pipe(conform, PlayerTimeline)
+
+
+def raid_timeline(fights: Fights, seconds: PlayerSeconds) -> pl.DataFrame:
+    """The table `raid_timeline`, sorted by (raid_id, encounter_id, second)."""
+    events, lengths = fights.events, rows_of(fights.pulls, "n_seconds")
+    begins, n = tally.begins(lengths), int(lengths.sum())
+    moments = begins[rows_of(events, "pull")] + rows_of(events, "second")
+    credited = pl.col("is_credited")
+    pulls = np.repeat(np.arange(len(lengths)), lengths)
+    columns = {
+        "second": np.arange(n) - begins[pulls],
+        "damage": tally.sums(moments, amounts_of(events, "damage", credited), n),
+        "healing": tally.sums(moments, amounts_of(events, "healing", credited), n),
+        "damage_taken": tally.sums(moments, amounts_of(events, "damage_taken"), n),
+        "deaths": tally.counts(moments[flags_of(events, pl.col("is_death"))], n),
+        "players_alive": _players_alive(fights, seconds, begins, pulls),
+    }
     return (
-        grid.join(did, on=key, how="left")
-        .join(met, on=key, how="left")
-        .join(_changes(fights), on=key, how="left")
-        .sort(key)
-        .with_columns(
-            pl.col("damage", "healing", "damage_taken").fill_null(0.0),
-            pl.col("casts").fill_null(0),
-            pl.col("is_active").fill_null(value=False),
-            pl.col("is_alive").forward_fill().over(PULL, "player_id").fill_null(value=True),
-        )
-    )
-
-
-def player_timeline(seconds: pl.DataFrame, raid_id: str) -> pl.DataFrame:
-    """The table `player_timeline` of one raid, out of its `player_seconds`."""
-    return seconds.with_columns(raid_id=pl.lit(raid_id)).pipe(conform, PlayerTimeline)
-
-
-def raid_timeline(fights: Fights, seconds: pl.DataFrame, raid_id: str) -> pl.DataFrame:
-    """The table `raid_timeline` of one raid, sorted by (encounter_id, second)."""
-    key = [PULL, "second"]
-    credited = fights.events.filter("is_credited").group_by(key, maintain_order=True).agg(pl.col(SUMS).sum())
-    met = fights.events.group_by(key, maintain_order=True).agg(
-        pl.col("damage_taken").sum(), deaths=pl.col("is_death").sum()
-    )
-    alive = seconds.group_by(key).agg(players_alive=pl.col("is_alive").sum())
-    return (
-        _grid(fights.pulls, fights.pulls.select(PULL))
-        .join(credited, on=key, how="left")
-        .join(met, on=key, how="left")
-        .join(alive, on=key, how="left")
-        .join(_boss_health(fights.events), on=key, how="left")
-        .sort(key)
-        .with_columns(
-            pl.col("damage", "healing", "damage_taken").fill_null(0.0),
-            pl.col("deaths", "players_alive").fill_null(0),
-            pl.col("boss_hp_pct").forward_fill().over(PULL),
-            raid_id=pl.lit(raid_id),
-        )
+        fights.pulls.select(PULL)[pulls]
+        .with_columns(pl.Series(name, values) for name, values in columns.items())
+        .with_columns(pl.Series("boss_hp_pct", _boss_health(events, begins, n), nan_to_null=True))
         .pipe(conform, RaidTimeline)
     )
 
 
-def _grid(pulls: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    """Every row of `rows` (keyed by encounter_id) once for each second of its pull."""
-    seconds = pulls.select(PULL, second=pl.int_ranges(0, "n_seconds"))
-    return rows.join(seconds, on=PULL).explode("second")
-
-
-def _met(fights: Fights) -> pl.DataFrame:
-    return fights.events.filter("target_is_player").with_columns(player_id="target_entity_id")
-
-
-def _changes(fights: Fights) -> pl.DataFrame:
-    """Per player, the seconds from which on a death or a resurrection counts: those that begin after it."""
+def _is_alive(fights: Fights, begins: Rows, lengths: Rows) -> Flags:
+    """Whether each player is alive in each second: from the pull's begin, until a death, from a resurrection on."""
     kinds = pl.col("event_type").is_in(["player_death", "resurrect"])
-    return (
-        _met(fights)
-        .filter(kinds)
-        .with_columns(second=pl.col("offset_us") // SECOND_US + 1)
-        .group_by(PULL, "player_id", "second", maintain_order=True)
-        .agg(is_alive=pl.col("event_type").last() == "resurrect")
-    )
+    changes = fights.events.select("event_type", "target", "offset_us").filter(kinds & (pl.col("target") != NOBODY))
+    players = rows_of(changes, "target")
+    seconds = rows_of(changes, "offset_us") // SECOND_US + 1
+    lives = flags_of(changes, pl.col("event_type") == "resurrect")
+    within = seconds < lengths[players]
+    moments = np.concatenate([begins, (begins[players] + seconds)[within]])
+    states = np.concatenate([np.full(len(begins), fill_value=True), lives[within]])
+    return tally.steps(moments, states, int(lengths.sum()))
 
 
-def _boss_health(events: pl.DataFrame) -> pl.DataFrame:
+def _players_alive(fights: Fights, seconds: PlayerSeconds, begins: Rows, pulls: Rows) -> Rows:
+    of_player, n = rows_of(fights.players, "pull"), fights.pulls.height
+    dead = np.flatnonzero(~seconds.is_alive)
+    moments = begins[of_player[seconds.player[dead]]] + seconds.second[dead]
+    return tally.counts(of_player, n)[pulls] - tally.counts(moments, len(pulls))
+
+
+def _boss_health(events: pl.DataFrame, begins: Rows, n: int) -> Amounts:
+    """The boss's health as last seen in each second, NaN before it was first seen."""
     health = pl.col("target_entity_health_pct_after")
-    seen = events.filter((pl.col("target_entity_type") == "boss") & health.is_not_null())
-    return seen.group_by(PULL, "second", maintain_order=True).agg(boss_hp_pct=health.last())
+    seen = events.select("pull", "second", "target_entity_type", health).filter(
+        (pl.col("target_entity_type") == "boss") & health.is_not_null()
+    )
+    moments = begins[rows_of(seen, "pull")] + rows_of(seen, "second")
+    values = amounts_of(seen, "target_entity_health_pct_after")
+    return tally.steps(np.concatenate([begins, moments]), np.concatenate([np.full(len(begins), np.nan), values]), n)

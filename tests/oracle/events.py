@@ -20,8 +20,8 @@ from pipeline.wire import TIMESTAMP, WIRE_SCHEMA, event_frame
 Row = dict[str, Any]
 
 # A pull of exactly ten seconds, one death and a boss at exactly five per cent lies on every limit at once.
-TRAP_PARAMS = Gold(success_boss_hp_pct=5.0, time_limit_s=10.0, max_deaths=1)
-LENIENT_PARAMS = Gold(success_boss_hp_pct=50.0, time_limit_s=900.0, max_deaths=None)
+TRAP_PARAMS = Gold(success_boss_hp_pct=5.0, time_limit_s=10.0, max_deaths=1, reset_s=9.0)
+LENIENT_PARAMS = Gold(success_boss_hp_pct=50.0, time_limit_s=900.0, max_deaths=None, reset_s=3.0)
 SILVER_SCHEMA = pl.Schema(
     {
         **WIRE_SCHEMA,
@@ -386,6 +386,11 @@ def _outcome_pulls() -> list[tuple[str, list[Row], Row]]:
         ("s-verdict-kill", judged(True, after=80.0), {}),
         ("r-verdict-changes", judged(True, False, None, after=0.0), heroic),
         ("q-verdict-of-start", [event("encounter_start", 0, encounter_success=True), boss_hit(1, 80.0)], {}),
+        ("o-ends-at-reset-limit", open_end(9, boss_hit(1, 80.0)), heroic),
+        ("n-ends-before-it", open_end(8.999, boss_hit(1, 80.0), death(2, ADD)), heroic),
+        ("m-ends-before-it-unseen", open_end(8.9, boss_hit(1, None)), heroic),
+        ("l-ends-before-it-with-a-death", open_end(8.9, boss_hit(1, 80.0), death(2, MAGE)), heroic),
+        ("k-ends-before-it-as-kill", open_end(8.9, boss_hit(1, 1.0)), heroic),
         ("p-add-death", open_end(9, boss_hit(1, 0.0), death(2, MAGE), death(3, ADD), death(4, WOLF)), heroic),
     ]
 

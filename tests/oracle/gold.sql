@@ -1,7 +1,7 @@
 -- The six Gold tables as docs/gold.md defines them, in plain DuckDB SQL, written without sight of pipeline/gold.
 -- It favours the words of the definition over speed. oracle.py provides the two relations it starts from:
 --   silver      the Silver rows of all raids
---   parameters  one row: success_boss_hp_pct, time_limit_s, max_deaths
+--   parameters  one row: success_boss_hp_pct, time_limit_s, max_deaths, reset_s
 -- Every statement materialises its result, since most of them are read several times.
 
 ---------------------------------------------------------------------------------------------------------------- terms
@@ -267,7 +267,10 @@ SELECT
             AND (parameters.max_deaths IS NULL OR t.total_player_deaths <= parameters.max_deaths)
             THEN 'success'
         ELSE 'wipe'
-    END AS raid_outcome
+    END AS raid_outcome,
+    raid_outcome <> 'success'
+    AND t.total_player_deaths = 0
+    AND t.duration_ms / 1000.0 < parameters.reset_s AS is_reset
 FROM totals AS t
 CROSS JOIN parameters;
 

@@ -25,14 +25,15 @@ def gold_tables(silver: Path, params: Gold) -> dict[str, pl.DataFrame]:
 
     Args:
         silver: the folder that holds `wow_raid_events/v1/...`.
-        params: what decides a pull's outcome where the log does not; the `gold` section of `params.yaml`.
+        params: what decides a pull's outcome where the log does not, and what a reset is; the `gold` section of
+            `params.yaml`.
     """
     with duckdb.connect(":memory:", config={"threads": 2}) as connection:
         connection.read_parquet(str(silver / SILVER_FILES), hive_partitioning=False).create_view("silver")
         connection.execute(
-            "CREATE TABLE parameters (success_boss_hp_pct DOUBLE, time_limit_s DOUBLE, max_deaths BIGINT);"
-            "INSERT INTO parameters VALUES (?, ?, ?)",
-            [params.success_boss_hp_pct, params.time_limit_s, params.max_deaths],
+            "CREATE TABLE parameters (success_boss_hp_pct DOUBLE, time_limit_s DOUBLE, max_deaths BIGINT,"
+            " reset_s DOUBLE); INSERT INTO parameters VALUES (?, ?, ?, ?)",
+            [params.success_boss_hp_pct, params.time_limit_s, params.max_deaths, params.reset_s],
         )
         connection.execute(SQL.read_text(encoding="utf-8"))
         return {name: connection.table(name).pl().sort(key) for name, key in KEYS.items()}
