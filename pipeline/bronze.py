@@ -15,12 +15,14 @@ from typing import Protocol
 
 import polars as pl
 
+from pipeline import paths
 from pipeline.errors import PipelineError
-from pipeline.wire import TIMESTAMP
+from pipeline.wire import TIMESTAMP, write_parquet
 
 PREFIX = "wow_raid_events/v1"
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://wow-raid-telemetry.example/bronze/v1")
 MANIFEST = "manifest.parquet"
+_HOW_TO_MEND = paths.how_to_mend(paths.BRONZE / MANIFEST)
 MANIFEST_SCHEMA = pl.Schema(
     {
         "key": pl.String(),
@@ -108,7 +110,7 @@ def manifest(rows: Iterable[ManifestRow]) -> pl.DataFrame:
 
 def write_manifest(folder: Path, rows: pl.DataFrame) -> None:
     """Write a manifest into a Bronze folder; the same rows give the same bytes."""
-    rows.select(MANIFEST_SCHEMA.names()).write_parquet(folder / MANIFEST, compression="zstd", compression_level=3)
+    write_parquet(rows.select(MANIFEST_SCHEMA.names()), folder / MANIFEST)
 
 
 def read_manifest(layer: Layer) -> pl.DataFrame:
@@ -126,11 +128,13 @@ def read_manifest(layer: Layer) -> pl.DataFrame:
     try:
         rows = pl.read_parquet(io.BytesIO(content))
     except pl.exceptions.PolarsError as error:
-        raise PipelineError(f"{_name(layer)}/{MANIFEST}: is not a Parquet file: {error}") from error
+        raise PipelineError(
+            f"{_name(layer)}/{MANIFEST}: is damaged or not a Parquet file ({error}): {_HOW_TO_MEND}"
+        ) from error
     if rows.schema != MANIFEST_SCHEMA:
         raise PipelineError(
-            f"{_name(layer)}/{MANIFEST}: has the columns {dict(rows.schema)}, not those of a manifest; "
-            "make it again with `dvc repro -f ingest`"
+            f"{_name(layer)}/{MANIFEST}: has the columns {', '.join(rows.columns)}, not those of a manifest: "
+            f"{_HOW_TO_MEND}"
         )
     return rows
 

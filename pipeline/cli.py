@@ -1,8 +1,12 @@
 """The command line: one verb per stage and per task, each a thin shell that imports what it runs only when it runs."""
 
+import errno
 import logging
+import os
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -17,14 +21,46 @@ store_app = typer.Typer(
 app.add_typer(store_app, name="store")
 
 
+REMEDIES = {
+    errno.ENOSPC: "free some space there",
+    errno.EDQUOT: "free some of your quota there",
+    errno.EFBIG: "raise the limit on the size of files (`ulimit -f`)",
+    errno.EROFS: "make it writable, or work in a checkout elsewhere",
+    errno.EACCES: "let this user read and write there",
+    errno.EMFILE: "raise the limit on open files (`ulimit -n`)",
+}
+"""What a user can do about an error of the operating system; the others are faults of the pipeline."""
+
+
 def main() -> None:
     """Run a command; an error that a user can mend ends it with one message and exit code 1."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    _unwind_when_terminated()
     try:
         app()
     except PipelineError as error:
-        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
-        sys.exit(1)
+        _fail(str(error))
+    except OSError as error:
+        if error.errno not in REMEDIES:
+            raise
+        where, what = error.filename or Path.cwd(), os.strerror(error.errno)
+        _fail(f"{where}: {what}: {REMEDIES[error.errno]}, and run again; nothing half-written is left")
+
+
+def _fail(message: str) -> None:
+    typer.secho(f"error: {message}", fg=typer.colors.RED, err=True)
+    sys.exit(1)
+
+
+def _unwind_when_terminated() -> None:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does: it stops what it started and removes what is half done."""
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(each) == signal.SIG_DFL:
+            signal.signal(each, leave)
 
 
 @app.command()
@@ -123,7 +159,7 @@ def publish() -> None:
 
 @app.command("import-log")
 def import_log(
-    file: Annotated[Path, typer.Argument(help="A WoWCombatLog*.txt, plain or .gz.")],
+    file: Annotated[Path, typer.Argument(help="A WoWCombatLog*.txt, plain, .gz or .zst.")],
     url: Annotated[
         str | None, typer.Option(help="The receiver; by default the one of FLASK_HOST and FLASK_PORT.")
     ] = None,
@@ -137,11 +173,26 @@ def import_log(
     keep: Annotated[
         bool, typer.Option("--keep", help="Also copy the log into data/raw/ for the next dvc repro.")
     ] = False,
+    pseudonymise: Annotated[
+        bool,
+        typer.Option(
+            "--pseudonymise",
+            help="Replace players' and pets' names and guids by stable pseudonyms, in the kept copy too. Their key is "
+            "PSEUDONYM_KEY of the environment or .env, made there the first time.",
+        ),
+    ] = False,
+    keep_realm: Annotated[
+        bool, typer.Option("--keep-realm", help="With --pseudonymise: leave the realm in names and guids.")
+    ] = False,
 ) -> None:
     """Read a combat log and post its events to a running receiver."""
     from pipeline import combatlog
+    from pipeline.combatlog import pseudonyms
 
-    combatlog.import_log(file, url=url, year=year, utc_offset=utc_offset, raid_id=raid_id, keep=keep)
+    if keep_realm and not pseudonymise:
+        raise PipelineError("--keep-realm says what --pseudonymise leaves: give both, or neither")
+    chosen = pseudonyms.from_settings(keep_realm) if pseudonymise else None
+    combatlog.import_log(file, url=url, year=year, utc_offset=utc_offset, raid_id=raid_id, keep=keep, pseudonyms=chosen)
 
 
 @app.command()
@@ -154,11 +205,12 @@ def receive(
     replay_clock: Annotated[
         bool, typer.Option("--replay-clock", help="Let the sender state when a batch arrived (for replay only).")
     ] = False,
+    until_stdin_ends: Annotated[bool, typer.Option("--until-stdin-ends", hidden=True)] = False,
 ) -> None:
     """Receive events over HTTP, validate them and store them in Bronze."""
     from pipeline import receiver
 
-    receiver.serve(host=host, port=port, workers=workers, replay_clock=replay_clock)
+    receiver.serve(host, port, workers, replay_clock, until_stdin_ends)
 
 
 @app.command()

@@ -10,7 +10,6 @@ import ipaddress
 import json
 import os
 import random
-import re
 import secrets
 import shutil
 import signal
@@ -26,7 +25,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from io import BytesIO
 from pathlib import Path
 from types import FrameType
-from typing import IO, Literal
+from typing import Literal
 
 import httpx
 import psutil
@@ -54,6 +53,8 @@ START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 30.0
 LOCK_DEADLINE_S = 120.0
 LOG_LINES_SHOWN = 8
+# With 256MiB it spends half of its time collecting garbage (measured); it uses some 300 MiB.
+MEMORY_LIMIT = "512MiB"
 CERTIFICATE_LIFE = timedelta(days=3650)
 TLS_ROLES = ("volume", "master", "filer", "s3", "admin", "worker", "mini", "client")
 JWT_VARIABLES = (
@@ -169,7 +170,7 @@ def use(endpoint: str, access_key: str | None = None, secret_key: str | None = N
     connection = _with_keys(endpoint, access_key, secret_key)
     for bucket in bucket_names():
         ensure_bucket(bucket, connection)
-    _write_env(connection.environment())
+    settings.write_env(connection.environment())
     _point_dvc_to(connection)
     return status()
 
@@ -265,7 +266,7 @@ class _Seaweed:
             return _State()
 
     def write_state(self, state: _State) -> None:
-        _write_private(self.folder / "state.json", json.dumps(asdict(state)))
+        paths.write_private(self.folder / "state.json", json.dumps(asdict(state)))
 
     def connection(self) -> Connection | None:
         """How to reach the store, running or not; None before the first start."""
@@ -347,11 +348,13 @@ class _Seaweed:
             keys = {"accessKey": secrets.token_hex(10), "secretKey": secrets.token_hex(20)}
             actions = ["Admin", "Read", "Write", "List", "Tagging"]
             identities = [{"name": "admin", "credentials": [keys], "actions": actions}]
-            _write_private(self.folder / "s3.json", json.dumps({"identities": identities}))
+            paths.write_private(self.folder / "s3.json", json.dumps({"identities": identities}))
         certificate, key = _certificate()
-        _write_private(self.folder / "grpc.crt", certificate)
-        _write_private(self.folder / "grpc.key", key)
-        _write_private(self.folder / "security.toml", _security(self.folder / "grpc.crt", self.folder / "grpc.key"))
+        paths.write_private(self.folder / "grpc.crt", certificate)
+        paths.write_private(self.folder / "grpc.key", key)
+        paths.write_private(
+            self.folder / "security.toml", _security(self.folder / "grpc.crt", self.folder / "grpc.key")
+        )
 
     def _connection_once_answering(self) -> Connection:
         connection = self.connection()
@@ -428,7 +431,7 @@ def _weed() -> Path:
 
 def _environment(folder: Path) -> dict[str, str]:
     """All that SeaweedFS sees of the environment: AWS_* variables, or a security.toml in HOME, change who may enter."""
-    data = {"HOME": str(folder), "TMPDIR": str(folder / "data"), "PATH": os.defpath, "GOMEMLIMIT": "256MiB"}
+    data = {"HOME": str(folder), "TMPDIR": str(folder / "data"), "PATH": os.defpath, "GOMEMLIMIT": MEMORY_LIMIT}
     # Without these any local process can read and delete through the filer's HTTP port.
     return data | {name: secrets.token_hex(32) for name in JWT_VARIABLES}
 
@@ -523,7 +526,7 @@ def _refuse_beside_another() -> None:
 def _use_embedded() -> Status:
     if "S3_ENDPOINT_URL" in os.environ:
         raise PipelineError("S3_ENDPOINT_URL is set in the environment, which counts more than .env: unset it there")
-    _write_env({"S3_ENDPOINT_URL": None})
+    settings.write_env({"S3_ENDPOINT_URL": None})
     connection = _here().connection()
     if connection is not None:
         _point_dvc_to(connection)
@@ -542,21 +545,6 @@ def _with_keys(endpoint: str, access_key: str | None, secret_key: str | None) ->
     return Connection(endpoint, access, secret, named.s3_region)
 
 
-def _write_env(variables: Mapping[str, str | None]) -> None:
-    """Set variables in `.env`, or take them out (None), and leave its other lines as they are."""
-    file = paths.home_root() / ".env"
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    assigned = re.compile(rf"\s*(export\s+)?({'|'.join(variables)})\s*=")
-    kept = [line for line in lines if not assigned.match(line)]
-    kept += [f"{name}={_quoted(value)}" for name, value in variables.items() if value is not None]
-    _write_private(file, "".join(f"{line}\n" for line in kept))
-
-
-def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
-
-
 def _point_dvc_to(connection: Connection) -> None:
     """Write DVC's remote into the checkout's own config: DVC expands no variables, and keys are not committed."""
     folder = paths.home_root() / ".dvc"
@@ -573,28 +561,12 @@ def _point_dvc_to(connection: Connection) -> None:
     content = BytesIO()
     config.write(content)
     if not file.exists() or file.read_bytes() != content.getvalue():
-        _write_private(file, content.getvalue())
+        paths.write_private(file, content.getvalue())
 
 
 def _make_private(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
-
-
-def _write_private(file: Path, content: str | bytes) -> None:
-    """Write a file that its owner alone can read, at every moment, the old content or the new one."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    try:
-        with _opened_private(partial) as target:
-            target.write(content.encode() if isinstance(content, str) else content)
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _opened_private(file: Path) -> IO[bytes]:
-    file.unlink(missing_ok=True)
-    return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
 @contextmanager

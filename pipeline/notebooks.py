@@ -31,6 +31,8 @@ _LANGUAGE_KEPT = {"name", "mimetype", "file_extension", "pygments_lexer"}
 _STYLER_ID = re.compile(r"\bT_[0-9a-f]{5}(?=_|\b)")
 # What a kernel and this process say to each other, on a port of 127.0.0.1, is no other user's business.
 _ENCRYPTED = Config({"KernelManager": {"transport_encryption": "auto"}})
+# A kernel that is ended with its stage would say so with a traceback; what cells do wrong comes as a message.
+_QUIET = ["--IPKernelApp.log_level=50"]
 # nbconvert's page without what it loads from CDNs: require.js, MathJax, Mermaid and the widgets' renderer.
 _OFFLINE_PAGE = """
 {%- extends 'lab/index.html.j2' -%}
@@ -57,12 +59,18 @@ def run(name: str, kernel: str = "python3", section: str | None = None) -> None:
 
     Raises:
         PipelineError: the notebook, its parameters or the kernel are missing, a cell failed (the notebook as far as it
-            came is then in `reports/notebooks/{name}.failed.ipynb`), or its page would load something from elsewhere.
+            came is then in `reports/notebooks/{name}.failed.ipynb`), its page would load something from elsewhere, or
+            another process executes it at this moment.
     """
+    target = paths.project_root() / paths.EXECUTED_NOTEBOOKS / f"{name}.ipynb"
+    with paths.sole_writer(target):
+        _execute_to(target, name, kernel, section)
+
+
+def _execute_to(target: Path, name: str, kernel: str, section: str | None) -> None:
     root = paths.project_root()
     source = _read(root / paths.NOTEBOOKS / f"{name}.ipynb")
     parameters = _parameters(section or name.split("-", 1)[-1])
-    target = root / paths.EXECUTED_NOTEBOOKS / f"{name}.ipynb"
     failed = target.with_suffix(".failed.ipynb")
     failed.unlink(missing_ok=True)
     with TemporaryDirectory(prefix=f"{name}-") as scratch:
@@ -158,6 +166,7 @@ def _execute(
                 progress_bar=False,
                 on_cell_complete=lambda cell, cell_index: advance(),
                 config=_ENCRYPTED,
+                extra_arguments=_QUIET,
             )
             return executed
     except papermill.PapermillExecutionError as error:

@@ -35,8 +35,13 @@ def run() -> None:
     that a new clone, whose store may be another, publishes for itself.
 
     Raises:
-        PipelineError: a layer is missing, or the store does not confirm.
+        PipelineError: a layer is missing, the store does not confirm, or another process publishes.
     """
+    with paths.sole_writer(paths.PUBLISHED):
+        _publish_layers()
+
+
+def _publish_layers() -> None:
     buckets = {
         paths.SILVER: settings.load().s3_bucket_silver,
         paths.GOLD: settings.load().s3_bucket_gold,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Credential
 
 ENDPOINT = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:]+\])(:\d{1,5})?/?")
+SERVER_ERROR = re.compile(r"status code: (5\d\d [A-Za-z ]+)")
 # Of sixteen who create one key at once in SeaweedFS the last is answered after 5 to 14 s, of two within 1 s (measured).
 REQUEST_TIMEOUT = timedelta(seconds=30)
 CONNECT_TIMEOUT = timedelta(seconds=3)
@@ -303,4 +304,10 @@ def _translated(error: Exception, url: str, key: str) -> PipelineError:
         return StoreUnavailable(f"{url}: the folder cannot be used ({reason})")
     if isinstance(error, PermissionDeniedError | UnauthenticatedError) or " code: 403" in text or " code: 401" in text:
         return StoreUnavailable(f"{url}: the store refuses the credentials; check S3_ACCESS_KEY, S3_SECRET_KEY in .env")
+    failure = SERVER_ERROR.search(text)
+    if failure:
+        return StoreUnavailable(
+            f"{url}: the store fails ({failure[1]}); is its disk full? Free some space there, or see its log "
+            f"(the embedded store's: .store/logs) ({reason})"
+        )
     return StoreUnavailable(f"{url}: the store does not answer; see `python -m pipeline store status` ({reason})")

@@ -366,7 +366,7 @@ def test_use_of_a_store_that_does_not_work_changes_nothing(
 @hypothesis_settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
 @given(secret=st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1))
 def test_any_key_survives_the_way_through_env(home: Path, secret: str) -> None:
-    embedded_store._write_env({"S3_SECRET_KEY": secret})
+    settings.write_env({"S3_SECRET_KEY": secret})
     read = settings.load().s3_secret_key
     assert read
     assert read.get_secret_value() == secret

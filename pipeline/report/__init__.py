@@ -39,8 +39,13 @@ def run() -> None:
 
     Raises:
         PipelineError: a source names what does not exist, holds a result typed by hand, leaves a figure unused, or
-            cannot be typeset; file and line are named. Nothing is written then.
+            cannot be typeset; file and line are named. Nothing is written then. Or another process writes it.
     """
+    with paths.sole_writer(paths.project_root() / "reports" / "report"):
+        _write_papers()
+
+
+def _write_papers() -> None:
     root = paths.project_root()
     authors = params.load(root / paths.PARAMS).report.authors
     papers = {}

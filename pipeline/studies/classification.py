@@ -124,7 +124,7 @@ def read_features() -> tuple[pd.DataFrame, dict[int, int]]:
     """`pull_features` of all horizons, and how many pulls had ended before each.
 
     Raises:
-        PipelineError: they were not made yet.
+        PipelineError: they were not made yet, or are damaged.
     """
     root = paths.project_root()
     try:
@@ -133,6 +133,11 @@ def read_features() -> tuple[pd.DataFrame, dict[int, int]]:
     except FileNotFoundError as error:
         raise PipelineError(
             f"{error.filename or root / FEATURES_FILE} is missing: make it with `dvc repro features`"
+        ) from error
+    except (ValueError, OSError) as error:
+        raise PipelineError(
+            f"{FEATURES_FILE} or {FEATURES_METRICS} is damaged or cannot be read ({str(error).strip()}): "
+            f"{paths.how_to_mend(FEATURES_FILE)}"
         ) from error
     return features, {int(horizon): count for horizon, count in ended.items()}
 

@@ -17,6 +17,7 @@ from pipeline import paths, silver
 from pipeline.errors import PipelineError
 from pipeline.studies import figures
 from pipeline.studies.figures import OUTCOME_NAMES, UNKNOWN, name_of
+from pipeline.tables import SilverEvents, scan_table
 
 log = logging.getLogger(__name__)
 
@@ -186,13 +187,13 @@ def silver_events(folder: Path | None = None) -> pl.LazyFrame:
     """Every event of Silver (`data/silver` by default), lazily: only the columns that are used are read.
 
     Raises:
-        PipelineError: there are none.
+        PipelineError: there are none, or a file is damaged.
     """
     source = folder or paths.project_root() / paths.SILVER
     files = [file for raid_id in silver.raid_ids(source) for file in silver.event_files(source, raid_id)]
     if not files:
         raise PipelineError(f"{source} has no events: make them with `dvc repro silver` or fetch them with `dvc pull`")
-    return pl.scan_parquet(files, hive_partitioning=False)
+    return scan_table(files, SilverEvents)
 
 
 def event_mix(events: pl.LazyFrame) -> pd.DataFrame:
