@@ -1,7 +1,8 @@
-"""The ingest stage: every raid over HTTP into Bronze, and what Bronze then holds of them back into `data/bronze/`.
+"""The ingest stage: every raid over HTTP into Bronze, and the same objects into `data/bronze/`.
 
-What comes back is what this delivery produced, new or stored before; the bucket is never listed, so its history does
-not matter.
+They are those of this delivery, whatever else the bucket holds: a batch that is stored just now as it was sent is
+written from the sender's bytes, whose SHA-256 the receiver acknowledged; one that was stored before, or is stored in
+another form, is fetched. At the end the store is asked whether it has them all, each with its length.
 """
 
 import os
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 import orjson
@@ -22,7 +23,7 @@ from pipeline import bronze, embedded_store, params, paths, replay, settings, wi
 from pipeline.errors import PipelineError
 from pipeline.progress import console, progress
 from pipeline.replay import Arrival, Delivery, StoredBatch
-from pipeline.store import Connection, ObjectStore, open_store
+from pipeline.store import Connection, ObjectStore, StoreUnavailable, open_store
 
 METRICS = paths.METRICS / "ingest.json"
 CONCURRENCY = 4
@@ -31,6 +32,7 @@ STOP_DEADLINE_S = 45.0
 POLL_S = 0.05
 ANNOUNCEMENT = "listening on "
 OUTPUT_SHOWN = 2000
+CHANGED = "somebody changed Bronze; remove that object and run again"
 
 
 @dataclass(frozen=True)
@@ -52,20 +54,36 @@ def run() -> None:
     section = params.load().ingest
     raids = raids_by_source()
     workers = settings.load().workers
-    with embedded_store.running() as connection, paths.replacing_folder(replay.REJECTED) as rejected:
-        with receiver_process(connection, workers) as receiver:
-            began = time.monotonic()
-            delivery = deliver_all(receiver, section, rejected)
-            elapsed = time.monotonic() - began
+    with (
+        embedded_store.running() as connection,
+        paths.replacing_folder(replay.REJECTED) as rejected,
+        paths.replacing_folder(paths.BRONZE) as folder,
+    ):
         bucket = open_store(f"s3://{settings.load().s3_bucket_bronze}", connection)
-        with paths.replacing_folder(paths.BRONZE) as folder:
-            manifest = bring_back(bucket, delivery.batches, folder)
-            bronze.write_manifest(folder, manifest)
+        with receiver_process(connection, workers) as receiver, _store_blamed(bucket):
+            began = time.monotonic()
+            delivery = deliver_all(receiver, section, rejected, folder)
+            elapsed = time.monotonic() - began
+        manifest = bring_back(bucket, delivery.batches, folder)
+        bronze.write_manifest(folder, manifest)
     measured = metrics(delivery, manifest, len(raids))
     paths.write_atomically(METRICS, orjson.dumps(measured, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     console.print(f"ingest: {replay.describe(delivery)}; {delivery.sent / elapsed:,.0f} events/s")
     if delivery.rejected:
         console.print(f"ingest: the rejected events lie in {replay.REJECTED}/ with their errors")
+
+
+@contextmanager
+def _store_blamed(bucket: ObjectStore) -> Iterator[None]:
+    """Let the error of a delivery begin with what is wrong with the store, if anything is."""
+    try:
+        yield
+    except PipelineError as error:
+        try:
+            bucket.ready()
+        except StoreUnavailable as reason:
+            raise PipelineError(f"{reason} ({error})") from error
+        raise
 
 
 def raids_by_source() -> dict[str, str]:
@@ -92,26 +110,27 @@ def raids_by_source() -> dict[str, str]:
     return found
 
 
-def deliver_all(receiver: Receiver, section: params.Ingest, rejected_folder: Path) -> Delivery:
-    """Deliver every raid, one source after the other.
+def deliver_all(receiver: Receiver, section: params.Ingest, rejected_folder: Path, folder: Path) -> Delivery:
+    """Deliver every raid, one source after the other; what is stored as it was sent is written into `folder`.
 
     Raises:
         PipelineError: as `replay.deliver`; if the receiver ended, with what it said.
     """
     whole = Delivery()
     try:
-        for source, folder in wire.SOURCES.items():
-            if not wire.raid_files(folder):
+        for source, source_folder in wire.SOURCES.items():
+            if not wire.raid_files(source_folder):
                 continue
             part = replay.deliver(
-                replay.raids_of(folder),
+                replay.raids_of(source_folder),
                 receiver.url,
                 source,
                 batch_size=section.batch_size,
                 concurrency=CONCURRENCY,
                 arrival=Arrival(section.seed, section.network_latency_ms),
                 rejected_folder=rejected_folder,
-                total_events=replay.count_events(folder),
+                total_events=replay.count_events(source_folder),
+                keep=lambda batch, body: write_object(folder, batch.key, body),
             )
             whole.add(part)
     except PipelineError as error:
@@ -121,21 +140,29 @@ def deliver_all(receiver: Receiver, section: params.Ingest, rejected_folder: Pat
     return whole
 
 
+def write_object(folder: Path, key: str, content: bytes) -> None:
+    """Write an object's content under its key."""
+    file = folder / key
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+
+
 def bring_back(bucket: ObjectStore, batches: list[StoredBatch], folder: Path) -> pl.DataFrame:
-    """Fetch the objects of these batches into a folder, under their keys; returns their manifest.
+    """Fetch those objects of these batches that the folder lacks, and check with the store; returns their manifest.
 
     Raises:
-        PipelineError: an object is gone or is not what was acknowledged.
+        PipelineError: an object is gone, or is not what was acknowledged.
     """
-    with progress("brought back", len(batches), "batches") as advance, ThreadPoolExecutor(CONCURRENCY) as pool:
-        rows = []
-        for row in pool.map(lambda batch: fetch(bucket, batch, folder), batches):
-            rows.append(row)
+    missing = [batch for batch in batches if not (folder / batch.key).exists()]
+    with progress("brought back", len(missing), "batches") as advance, ThreadPoolExecutor(CONCURRENCY) as pool:
+        for _ in pool.map(lambda batch: fetch(bucket, batch, folder), missing):
             advance()
+    rows = [manifest_row(batch, (folder / batch.key).stat().st_size) for batch in batches]
+    check_listing(bucket, rows)
     return bronze.manifest(rows)
 
 
-def fetch(bucket: ObjectStore, batch: StoredBatch, folder: Path) -> bronze.ManifestRow:
+def fetch(bucket: ObjectStore, batch: StoredBatch, folder: Path) -> None:
     """Fetch one object and check that it is the one that was acknowledged.
 
     Raises:
@@ -145,12 +172,30 @@ def fetch(bucket: ObjectStore, batch: StoredBatch, folder: Path) -> bronze.Manif
     found = bronze.sha256(content)
     if found != batch.sha256:
         raise PipelineError(
-            f"{bucket.url}/{batch.key}: its SHA-256 is {found}, but {batch.sha256} was acknowledged: somebody "
-            "changed Bronze; remove that object and run again"
+            f"{bucket.url}/{batch.key}: its SHA-256 is {found}, but {batch.sha256} was acknowledged: {CHANGED}"
         )
-    file = folder / batch.key
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(content)
+    write_object(folder, batch.key, content)
+
+
+def check_listing(bucket: ObjectStore, rows: list[bronze.ManifestRow]) -> None:
+    """Check that the store lists every object with its length.
+
+    Raises:
+        PipelineError: it does not.
+    """
+    folders = sorted({str(PurePosixPath(row.key).parent) for row in rows})
+    with ThreadPoolExecutor(CONCURRENCY) as pool:
+        listed = {each.key: each.size for found in pool.map(bucket.list, folders) for each in found}
+    for row in rows:
+        if listed.get(row.key) != row.bytes:
+            raise PipelineError(
+                f"{bucket.url}/{row.key}: {row.bytes} bytes were acknowledged, but the store lists "
+                f"{listed.get(row.key, 'no such object')}: {CHANGED}"
+            )
+
+
+def manifest_row(batch: StoredBatch, size: int) -> bronze.ManifestRow:
+    """A batch's line in the manifest."""
     return bronze.ManifestRow(
         key=batch.key,
         batch_id=batch.batch_id,
@@ -158,8 +203,8 @@ def fetch(bucket: ObjectStore, batch: StoredBatch, folder: Path) -> bronze.Manif
         batch_source=batch.batch_source,
         event_count=batch.event_count,
         ingest_timestamp=batch.ingest_timestamp,
-        bytes=len(content),
-        sha256=found,
+        bytes=size,
+        sha256=batch.sha256,
     )
 
 
@@ -183,13 +228,13 @@ def receiver_process(connection: Connection, workers: int) -> Iterator[Receiver]
         PipelineError: it does not start; the message shows what it said.
     """
     command = [sys.executable, "-m", "pipeline", "receive", "--host", "127.0.0.1", "--port", "0"]
-    command += ["--workers", str(workers), "--replay-clock"]
+    command += ["--workers", str(workers), "--replay-clock", "--until-stdin-ends"]
     with TemporaryDirectory(prefix="receiver-") as folder:
         output = Path(folder) / "output"
         with output.open("wb") as written:
             process = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=written,
                 stderr=subprocess.STDOUT,
                 env=os.environ | connection.environment(),
@@ -223,7 +268,7 @@ def _said(output: Path) -> str:
 def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(STOP_DEADLINE_S)
+        process.communicate(timeout=STOP_DEADLINE_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

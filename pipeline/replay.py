@@ -12,6 +12,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,14 +37,18 @@ DEFAULT_CONCURRENCY = 4
 DEFAULT_LATENCY_MS = 120
 # About what a mobile or busy home connection shows: half of all batches within 0.7 to 1.4 times the median.
 LATENCY_SIGMA = 0.5
+LATENCIES_DRAWN_AT_ONCE = 256
 ATTEMPTS = 10
 MAX_WAIT_S = 5.0
 MAX_RETRY_AFTER_S = 30.0
 TIMEOUT = httpx.Timeout(60, connect=5)
 # Batches cut and waiting for a free connection, per connection: bounds the memory.
 AHEAD = 3
+# Events turned into JSON at once: of an evening in one go, of a longer log with bounded memory.
+ENCODED_AT_ONCE = 10_000
 
-Raid = tuple[str, pl.DataFrame]
+RaidPart = tuple[str, pl.DataFrame]
+"""A raid's id with its events, sorted, or with some of them: the parts of one raid follow one another."""
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -65,7 +71,8 @@ class Batch:
     raid_id: str
     first_event: int
     """Position of its first event in the raid."""
-    frame: pl.DataFrame
+    events: pl.Series
+    """Its events as JSON objects."""
     arrival: datetime | None
     """None: the receiver's clock decides."""
 
@@ -88,7 +95,7 @@ class StoredBatch:
 class RejectedEvent:
     """An event that the receiver refused."""
 
-    event: bytes
+    event: str
     """The event as JSON."""
     errors: list[dict[str, Any]]
     """What the receiver named: field, input_type, reason."""
@@ -153,6 +160,11 @@ class Channel:
     source: str
     ended: threading.Event
     """Set when the delivery ends, also by an error or Ctrl-C: nothing is tried again after that."""
+    keep: "Keep | None" = None
+
+
+Keep = Callable[[StoredBatch, bytes], None]
+"""What a sender does with a batch that the receiver stored just now, byte by byte as it was sent."""
 
 
 class Undelivered(Exception):  # noqa: N818 (what happened to the batch)
@@ -191,7 +203,7 @@ def run(options: ReplayOptions) -> None:
 
 
 def deliver(  # noqa: PLR0913 (each is the caller's own choice; named at every call)
-    raids: Iterable[Raid],
+    raids: Iterable[RaidPart],
     url: str,
     source: str,
     *,
@@ -200,11 +212,13 @@ def deliver(  # noqa: PLR0913 (each is the caller's own choice; named at every c
     arrival: Arrival | None = None,
     rejected_folder: Path = REJECTED,
     total_events: int | None = None,
+    keep: Keep | None = None,
 ) -> Delivery:
     """Post raids to a receiver in micro-batches until every event is acknowledged or refused.
 
     Args:
-        raids: raid ids with their events (wire schema, sorted); taken one by one as the delivery goes on.
+        raids: raids (wire schema), whole or in parts; taken one by one as the delivery goes on. Where a batch begins
+            and ends does not depend on the parts.
         url: the receiver's, without path.
         source: where the events come from; becomes the objects' `batch-source`.
         batch_size: events per batch.
@@ -212,6 +226,7 @@ def deliver(  # noqa: PLR0913 (each is the caller's own choice; named at every c
         arrival: states when each batch arrived, for a receiver that runs with `--replay-clock`.
         rejected_folder: where events that the receiver refuses go, as `{raid_id}.jsonl` with their errors.
         total_events: how many events will be sent, for the progress bar.
+        keep: called, from several threads, with each batch that was stored just now as it was sent: with its bytes.
 
     Returns:
         The batches in the order of raids and events, and the counts.
@@ -220,11 +235,13 @@ def deliver(  # noqa: PLR0913 (each is the caller's own choice; named at every c
         PipelineError: the receiver is not there, a batch could not be delivered at all, or the books do not balance.
     """
     ended = threading.Event()
-    cut = (batch for raid_id, frame in raids for batch in micro_batches(raid_id, frame, batch_size, arrival))
+    cut = micro_batches(raids, batch_size, arrival)
     with (
         _client(url, concurrency) as client,
         progress("delivered", total_events, "events") as advance,
-        closing(_in_order(partial(deliver_batch, Channel(client, source, ended)), cut, concurrency, ended)) as outcomes,
+        closing(
+            _in_order(partial(deliver_batch, Channel(client, source, ended, keep)), cut, concurrency, ended)
+        ) as outcomes,
     ):
         check_receiver(client)
         delivery = _collect(outcomes, rejected_folder, advance)
@@ -276,36 +293,52 @@ def describe(delivery: Delivery) -> str:
     )
 
 
-def micro_batches(raid_id: str, frame: pl.DataFrame, batch_size: int, arrival: Arrival | None) -> Iterator[Batch]:
-    """Cut a raid's events into batches, in order, each with its time of arrival.
+def micro_batches(raids: Iterable[RaidPart], batch_size: int, arrival: Arrival | None) -> Iterator[Batch]:
+    """Cut raids into batches, in order, each with its time of arrival.
 
     Raises:
-        PipelineError: the raid's id is none that the contract allows.
+        PipelineError: a raid's id is none that the contract allows.
     """
-    if not re.match(RAID_ID_PATTERN, raid_id):
-        raise PipelineError(f"{raid_id!r} cannot be a raid's id: the contract wants {RAID_ID_PATTERN}")
-    firsts = range(0, frame.height, batch_size)
-    latencies = None if arrival is None else network_latencies(raid_id, len(firsts), arrival)
-    for number, first in enumerate(firsts):
-        events = frame.slice(first, batch_size)
-        arrived = None if latencies is None else _last_timestamp(events) + latencies[number]
-        yield Batch(raid_id, first, events, arrived)
+    for raid_id, parts in groupby(raids, key=itemgetter(0)):
+        if not re.match(RAID_ID_PATTERN, raid_id):
+            raise PipelineError(f"{raid_id!r} cannot be a raid's id: the contract wants {RAID_ID_PATTERN}")
+        latencies = None if arrival is None else network_latencies(raid_id, arrival)
+        first = 0
+        for events in _cut((part for _, part in parts), batch_size):
+            arrived = None if latencies is None else _last_timestamp(events) + next(latencies)
+            yield Batch(raid_id, first, events["json"], arrived)
+            first += events.height
 
 
-def network_latencies(raid_id: str, count: int, arrival: Arrival) -> list[timedelta]:
-    """How long each batch of a raid was under way, whole milliseconds; depends on no other raid.
+def _cut(parts: Iterable[pl.DataFrame], batch_size: int) -> Iterator[pl.DataFrame]:
+    """Timestamps and JSON of each batch of a raid; the parts' ends leave no trace."""
+    left = pl.DataFrame(schema={"timestamp": wire.TIMESTAMP, "json": pl.String})
+    for part in parts:
+        for piece in part.iter_slices(ENCODED_AT_ONCE):
+            left = pl.concat([left, piece.select("timestamp", wire.json_events(piece))])
+            whole = left.height - left.height % batch_size
+            yield from left.head(whole).iter_slices(batch_size)
+            left = left.slice(whole)
+    if not left.is_empty():
+        yield left
+
+
+def network_latencies(raid_id: str, arrival: Arrival) -> Iterator[timedelta]:
+    """How long each batch of a raid is under way, whole milliseconds, without end; depends on no other raid.
 
     Lognormal: median * exp(sigma * Z), Z standard normal.
     """
     rng = np.random.default_rng(np.random.SeedSequence([arrival.seed, *raid_id.encode()]))
-    latencies = np.rint(arrival.median_latency_ms * np.exp(LATENCY_SIGMA * rng.standard_normal(count)))
-    return [timedelta(milliseconds=int(latency)) for latency in latencies]
+    while True:
+        drawn = rng.standard_normal(LATENCIES_DRAWN_AT_ONCE)
+        for latency in np.rint(arrival.median_latency_ms * np.exp(LATENCY_SIGMA * drawn)):
+            yield timedelta(milliseconds=int(latency))
 
 
-def idempotency_key(body: bytes, arrival: datetime | None, source: str) -> uuid.UUID:
+def idempotency_key(content_sha256: str, arrival: datetime | None, source: str) -> uuid.UUID:
     """The id of a batch: a UUIDv5 of content, arrival and source, so that sending it again stores nothing new."""
     arrived = "" if arrival is None else bronze.instant(arrival)
-    return uuid.uuid5(bronze.NAMESPACE, f"{source}\n{arrived}\n{bronze.sha256(body)}")
+    return uuid.uuid5(bronze.NAMESPACE, f"{source}\n{arrived}\n{content_sha256}")
 
 
 def deliver_batch(channel: Channel, batch: Batch) -> Outcome:
@@ -314,28 +347,32 @@ def deliver_batch(channel: Channel, batch: Batch) -> Outcome:
     Raises:
         Undelivered: the receiver neither stored nor refused it.
     """
-    left = wire.json_events(batch.frame)
+    left = batch.events
     rejected: list[RejectedEvent] = []
-    while left:
-        answer = _post(channel, batch, left)
+    while not left.is_empty():
+        body = wire.json_array(left)
+        digest = bronze.sha256(body)
+        answer = _post(channel, batch, body, digest)
         if answer.status_code != 400:
-            return Outcome(batch.raid_id, batch.frame.height, _stored(answer, batch, channel.source), rejected)
+            stored = _stored(answer, batch, channel.source)
+            if channel.keep is not None and not stored.duplicate and stored.sha256 == digest:
+                channel.keep(stored, body)
+            return Outcome(batch.raid_id, len(batch.events), stored, rejected)
         named = _named_errors(answer, len(left))
         rejected += [RejectedEvent(left[index], errors) for index, errors in sorted(named.items())]
-        left = [event for index, event in enumerate(left) if index not in named]
-    return Outcome(batch.raid_id, batch.frame.height, None, rejected)
+        left = left.gather([index for index in range(len(left)) if index not in named])
+    return Outcome(batch.raid_id, len(batch.events), None, rejected)
 
 
-def write_batches(raids: Iterable[Raid], folder: Path, source: str, *, batch_size: int, arrival: Arrival) -> int:
+def write_batches(raids: Iterable[RaidPart], folder: Path, source: str, *, batch_size: int, arrival: Arrival) -> int:
     """Write batches as files under the keys that they would have in Bronze, as they would be sent; returns how many."""
     count = 0
-    for raid_id, frame in raids:
-        for batch in micro_batches(raid_id, frame, batch_size, arrival):
-            body = wire.json_array(wire.json_events(batch.frame))
-            arrived = batch.arrival or _last_timestamp(batch.frame)
-            key = bronze.object_key(raid_id, arrived.date(), idempotency_key(body, arrived, source))
-            paths.write_atomically(folder / key, body)
-            count += 1
+    for batch in micro_batches(raids, batch_size, arrival):
+        assert batch.arrival is not None
+        body = wire.json_array(batch.events)
+        batch_id = idempotency_key(bronze.sha256(body), batch.arrival, source)
+        paths.write_atomically(folder / bronze.object_key(batch.raid_id, batch.arrival.date(), batch_id), body)
+        count += 1
     return count
 
 
@@ -354,16 +391,17 @@ def batch_source(folder: Path | None) -> str:
     return known.get(folder.resolve(), "replay")
 
 
-def raids_of(folder: Path) -> Iterator[Raid]:
-    """The raids of `data/simulated`, `data/imported` or a folder like them, read one by one."""
+def raids_of(folder: Path) -> Iterator[RaidPart]:
+    """The raids of `data/simulated`, `data/imported` or a folder like them, read part by part."""
     for file in wire.raid_files(folder):
-        yield file.stem, wire.read_raid(file)
+        for part in wire.read_raid_parts(file):
+            yield file.stem, part
 
 
 def count_events(folder: Path) -> int:
     """How many events the raids of a folder have, without reading them."""
     files = wire.raid_files(folder)
-    return sum(pl.scan_parquet(file).select(pl.len()).collect().item() for file in files)
+    return sum(wire.count_events(file) for file in files)
 
 
 def check_receiver(client: httpx.Client) -> None:
@@ -381,7 +419,7 @@ def check_receiver(client: httpx.Client) -> None:
         ) from error
 
 
-def _chosen_raids(options: ReplayOptions) -> tuple[Iterable[Raid], int]:
+def _chosen_raids(options: ReplayOptions) -> tuple[Iterable[RaidPart], int]:
     if options.source is None:
         from pipeline import simulate  # not needed to send what exists
 
@@ -432,7 +470,7 @@ def _write_rejected(folder: Path, outcome: Outcome, first: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with file.open("ab") as lines:
             for each in outcome.rejected:
-                lines.write(b'{"event":' + each.event + b',"errors":' + orjson.dumps(each.errors) + b"}\n")
+                lines.write(b'{"event":' + each.event.encode() + b',"errors":' + orjson.dumps(each.errors) + b"}\n")
 
 
 def _last_timestamp(events: pl.DataFrame) -> datetime:
@@ -441,17 +479,16 @@ def _last_timestamp(events: pl.DataFrame) -> datetime:
     return latest.astimezone(UTC)
 
 
-def _post(channel: Channel, batch: Batch, events: list[bytes]) -> httpx.Response:
+def _post(channel: Channel, batch: Batch, body: bytes, content_sha256: str) -> httpx.Response:
     """Post events until the receiver decides about them (200, 201 or 400)."""
-    body = wire.json_array(events)
     headers = {
         "Content-Type": "application/json",
-        "Idempotency-Key": str(idempotency_key(body, batch.arrival, channel.source)),
+        "Idempotency-Key": str(idempotency_key(content_sha256, batch.arrival, channel.source)),
         "X-Batch-Source": channel.source,
     }
     if batch.arrival is not None:
         headers["X-Ingest-Timestamp"] = bronze.instant(batch.arrival)
-    last = batch.first_event + batch.frame.height - 1
+    last = batch.first_event + len(batch.events) - 1
     what = f"raid {batch.raid_id}, events {batch.first_event:,} to {last:,}: not delivered to {channel.client.base_url}"
     try:
         retrying = _retrying(channel.ended)

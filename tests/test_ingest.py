@@ -3,13 +3,16 @@
 import json
 import re
 import shutil
+from datetime import UTC, date, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import polars as pl
 import pytest
 
 from pipeline import bronze, ingest, paths, wire
 from pipeline.errors import PipelineError
+from pipeline.replay import StoredBatch
 from pipeline.store import Connection, ObjectStore, ensure_bucket, open_store
 from tests.conftest import ROOT
 from tests.test_replay import new_raid, raid_frame, spoiled
@@ -131,3 +134,38 @@ def test_a_receiver_that_does_not_start_is_shown_with_what_it_said(
     monkeypatch.setenv("FLASK_PORT", "many")
     with pytest.raises(PipelineError, match=r"(?s)receiver ended with exit code 1.*FLASK_PORT"):
         ingest.receiver_process(connection, workers=1).__enter__()
+
+
+@pytest.mark.parametrize(("held", "listed"), [(None, "no such object"), (b"[{}]", "4")])
+def test_an_acknowledged_object_that_the_store_does_not_list_with_its_length_is_told(
+    tmp_path: Path, held: bytes | None, listed: str
+) -> None:
+    bucket, folder = open_store(str(tmp_path / "bucket")), tmp_path / "bronze"
+    key = bronze.object_key("raid001", date(2024, 11, 24), uuid4())
+    batch = StoredBatch(
+        key, "b", "raid001", "test", 1, datetime(2024, 11, 24, tzinfo=UTC), bronze.sha256(b"[]"), duplicate=False
+    )
+    ingest.write_object(folder, key, b"[]")
+    if held is not None:
+        bucket.put(key, held)
+    with pytest.raises(PipelineError, match=rf"{key}: 2 bytes were acknowledged, but the store lists {listed}"):
+        ingest.bring_back(bucket, [batch], folder)
+
+
+def test_what_is_not_at_hand_is_fetched_and_listed_like_the_rest(tmp_path: Path) -> None:
+    bucket, folder = open_store(str(tmp_path / "bucket")), tmp_path / "bronze"
+    batches = []
+    for number, content in enumerate((b"[1]", b"[22]")):
+        key = bronze.object_key("raid001", date(2024, 11, 24 + number), uuid4())
+        bucket.put(key, content)
+        arrived = datetime(2024, 11, 24 + number, tzinfo=UTC)
+        batches.append(
+            StoredBatch(key, str(number), "raid001", "test", 1, arrived, bronze.sha256(content), duplicate=True)
+        )
+    ingest.write_object(folder, batches[0].key, b"[1]")
+    manifest = ingest.bring_back(bucket, batches, folder)
+    assert manifest.sort("batch_id").select("batch_id", "bytes", "sha256").rows() == [
+        ("0", 3, bronze.sha256(b"[1]")),
+        ("1", 4, bronze.sha256(b"[22]")),
+    ]
+    assert (folder / batches[1].key).read_bytes() == b"[22]"

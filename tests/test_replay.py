@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import groupby, islice
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -113,36 +114,62 @@ def stored_answer(count: int, **changed: Any) -> dict[str, Any]:
     } | changed
 
 
+@settings(deadline=None)
 @given(st.integers(0, 40), st.integers(1, 50), st.integers(0, 5))
 def test_batches_are_the_raid_cut_and_arrive_after_their_last_event(count: int, batch_size: int, seed: int) -> None:
     frame = raid_frame("raid001", 40).head(count)
-    batches = list(replay.micro_batches("raid001", frame, batch_size, Arrival(seed, 100)))
-    assert all(1 <= batch.frame.height <= batch_size for batch in batches)
-    assert pl.concat([wire.event_frame(frame).clear(), *(batch.frame for batch in batches)]).equals(frame)
+    batches = list(replay.micro_batches([("raid001", frame)], batch_size, Arrival(seed, 100)))
+    sizes = [len(batch.events) for batch in batches]
+    assert sizes[:-1] == [batch_size] * (count // batch_size - (not count % batch_size and count > 0))
+    assert sum(sizes) == count and all(1 <= size <= batch_size for size in sizes)
+    assert [event for batch in batches for event in batch.events] == wire.json_events(frame).to_list()
     for batch in batches:
-        latest = batch.frame["timestamp"].max()
-        assert batch.arrival is not None and isinstance(latest, datetime)
+        latest = frame["timestamp"][batch.first_event + len(batch.events) - 1]
+        assert batch.arrival is not None
         assert batch.arrival > latest
         assert (batch.arrival - latest) % timedelta(milliseconds=1) == timedelta(0)
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 15)), max_size=6), st.integers(1, 7), st.integers(1, 6)
+)
+def test_where_batches_begin_and_end_depends_on_no_part(
+    parts: list[tuple[str, int]], batch_size: int, encoded_at_once: int
+) -> None:
+    raids = [(f"raid-{name}", raid_frame(name, 15).head(count)) for name, count in sorted(parts)]
+    whole = [
+        (raid_id, pl.concat(frame for _, frame in each)) for raid_id, each in groupby(raids, key=lambda raid: raid[0])
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replay, "ENCODED_AT_ONCE", encoded_at_once)
+        cut = list(replay.micro_batches(raids, batch_size, ARRIVAL))
+    expected = list(replay.micro_batches(whole, batch_size, ARRIVAL))
+    assert [(one.raid_id, one.first_event, one.arrival) for one in cut] == [
+        (one.raid_id, one.first_event, one.arrival) for one in expected
+    ]
+    assert [one.events.to_list() for one in cut] == [one.events.to_list() for one in expected]
+
+
 def test_latencies_depend_on_seed_and_raid_and_lie_around_the_median() -> None:
-    one = replay.network_latencies("raid001", 4001, ARRIVAL)
-    assert one[:50] == replay.network_latencies("raid001", 50, ARRIVAL)
-    assert one != replay.network_latencies("raid002", 4001, ARRIVAL)
-    assert one != replay.network_latencies("raid001", 4001, replace(ARRIVAL, seed=2))
+    def latencies(raid_id: str, count: int, arrival: Arrival) -> list[timedelta]:
+        return list(islice(replay.network_latencies(raid_id, arrival), count))
+
+    one = latencies("raid001", 4001, ARRIVAL)
+    assert one != latencies("raid002", 4001, ARRIVAL)
+    assert one != latencies("raid001", 4001, replace(ARRIVAL, seed=2))
     assert median(latency.total_seconds() for latency in one) == pytest.approx(0.1, rel=0.05)
-    assert set(replay.network_latencies("raid001", 9, Arrival(1, 0))) == {timedelta(0)}
+    assert set(latencies("raid001", 9, Arrival(1, 0))) == {timedelta(0)}
 
 
 def test_the_key_depends_on_content_arrival_and_source() -> None:
-    key = replay.idempotency_key(b"[]", BEGIN, "simulation")
-    assert key == replay.idempotency_key(b"[]", BEGIN, "simulation")
+    key = replay.idempotency_key("a1", BEGIN, "simulation")
+    assert key == replay.idempotency_key("a1", BEGIN, "simulation")
     others = [
-        replay.idempotency_key(b"[1]", BEGIN, "simulation"),
-        replay.idempotency_key(b"[]", BEGIN + timedelta(microseconds=1), "simulation"),
-        replay.idempotency_key(b"[]", None, "simulation"),
-        replay.idempotency_key(b"[]", BEGIN, "combat-log"),
+        replay.idempotency_key("a2", BEGIN, "simulation"),
+        replay.idempotency_key("a1", BEGIN + timedelta(microseconds=1), "simulation"),
+        replay.idempotency_key("a1", None, "simulation"),
+        replay.idempotency_key("a1", BEGIN, "combat-log"),
     ]
     assert len({key, *others}) == 5
 
@@ -176,6 +203,36 @@ def test_what_is_stored_is_what_was_sent_with_the_stated_arrival(url: str, conne
     assert bronze.sha256(store.get(delivered.key)) == delivered.sha256
     assert [event["event_id"] for event in orjson.loads(store.get(delivered.key))] == frame["event_id"].to_list()
     assert f"ingestdate={delivered.ingest_timestamp.date()}" in delivered.key
+
+
+def test_what_is_stored_as_it_was_sent_is_kept_and_nothing_else_is(url: str, tmp_path: Path) -> None:
+    """A batch that was stored before, or is stored in another form, must be fetched by who wants it."""
+    raid_id = new_raid()
+    frame = raid_frame(raid_id, 30)
+    # The receiver writes ids in lower case.
+    other_form = frame.with_columns(event_id=pl.col("event_id").str.to_uppercase())
+    kept: dict[str, bytes] = {}
+
+    def deliver(sent: pl.DataFrame, batch_size: int) -> Delivery:
+        return replay.deliver(
+            [(raid_id, sent)],
+            url,
+            "simulation",
+            batch_size=batch_size,
+            rejected_folder=tmp_path,
+            keep=lambda batch, body: kept.update({batch.key: body}),
+        )
+
+    first = deliver(spoiled(frame, 3), 10)
+    assert {key: bronze.sha256(body) for key, body in kept.items()} == {
+        batch.key: batch.sha256 for batch in first.batches
+    }
+    assert [len(orjson.loads(kept[batch.key])) for batch in first.batches] == [9, 10, 10]
+
+    kept.clear()
+    assert deliver(frame.tail(10), 10).duplicate == 10
+    assert deliver(other_form, 15).stored == 30
+    assert kept == {}
 
 
 def test_without_an_arrival_the_receivers_clock_counts(url: str) -> None:
@@ -254,8 +311,8 @@ def test_no_new_batches_are_sent_after_one_could_not_be_delivered() -> None:
 def test_an_interrupted_delivery_does_not_wait_to_try_again() -> None:
     with scripted((503, {"Retry-After": "30"}, {})) as (url, got):
 
-        def raids() -> Iterator[replay.Raid]:
-            yield "raid001", raid_frame("raid001", 2)
+        def raids() -> Iterator[replay.RaidPart]:
+            yield "raid001", raid_frame("raid001", 1)
             deadline = time.monotonic() + 10
             while not got and time.monotonic() < deadline:
                 time.sleep(0.01)
@@ -263,7 +320,7 @@ def test_an_interrupted_delivery_does_not_wait_to_try_again() -> None:
 
         began = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
-            replay.deliver(raids(), url, "test")
+            replay.deliver(raids(), url, "test", batch_size=1)
         asked_for_s = 30
         assert time.monotonic() - began < asked_for_s
         assert 1 <= len(got) <= 2
