@@ -2,12 +2,14 @@
 PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3),python3)
 VENV := .venv
 AUTOML := .venv-automl
+COVERED_BY := tests/test_events*.py tests/test_receiver*.py tests/test_schema_v1.py tests/test_silver.py tests/test_gold*.py \
+	tests/test_combatlog*.py tests/test_pseudonyms.py tests/test_tables.py tests/test_ingest.py
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Pip's own chatter only when something is wrong.
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --requirement
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test test-full lab store-up store-down document lint clean clean-env lock
+.PHONY: help setup repro test test-full coverage mutants bench lab store-up store-down document lint clean clean-env lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +25,16 @@ test: setup ## the test suite, on a four-raid parameter file
 
 test-full: setup ## what needs the default size: two folders, the same bytes
 	@python -m pytest -m full
+
+coverage: setup ## branches of events, silver, gold and combatlog that the tests take
+	@python -m pytest -n 2 --dist loadfile -q -m "not full and not browser" $(COVERED_BY) --cov-branch --cov-report=term-missing:skip-covered \
+		--cov=pipeline.events --cov=pipeline.silver --cov=pipeline.gold --cov=pipeline.combatlog
+
+mutants: setup ## mutation testing of the same; hours
+	@mutmut run --max-children 2 $(ONLY); mutmut results
+
+bench: setup ## how fast each room is, beside its floor; rewrites the README's table
+	@python -m benchmarks $(ONLY)
 
 lab: setup ## JupyterLab with both kernels
 	@jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -42,8 +54,8 @@ lint: setup ## ruff and mypy
 clean: ## remove what dvc repro made (never .store/, data/raw/ or the environments)
 	rm -rf data/simulated data/imported data/bronze data/silver data/gold data/features data/replay data/published.json reports/notebooks reports/figures reports/rejected \
 		reports/report.* models/outcome models/playstyle \
-		.pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find data pipeline tests -name __pycache__ -prune -exec rm -rf {} + -o -name '.*.partial' -prune -exec rm -rf {} +
+		.pytest_cache mutants .coverage .mypy_cache .ruff_cache .hypothesis
+	find data pipeline tests reports models benchmarks -name __pycache__ -prune -exec rm -rf {} + -o -name '.*.partial' -prune -exec rm -rf {} +
 
 clean-env: ## remove both environments
 	rm -rf $(VENV) $(AUTOML)
