@@ -16,6 +16,7 @@ import httpx
 import polars as pl
 import psutil
 import pytest
+import yaml
 
 from pipeline import bronze, embedded_store, ingest, paths, replay, wire
 from pipeline.replay import Arrival, Delivery
@@ -89,7 +90,7 @@ def test_what_is_acknowledged_survives_a_killed_store_and_nothing_is_there_twice
 def test_a_killed_receiver_ends_the_stage_with_its_reason_and_leaves_bronze_as_it_was(own_store: Connection) -> None:
     paths.BRONZE.mkdir(parents=True)
     (paths.BRONZE / "before").write_text("as it was")
-    Path("params.yaml").write_text(Path("params.yaml").read_text().replace("batch_size: 1000", "batch_size: 20"))
+    send_in_batches_of(20)
     wire.write_raid(raid_frame("raid001", EVENTS), paths.SIMULATED, "raid001")
     stage = subprocess.Popen([sys.executable, "-m", "pipeline", "ingest"], stderr=subprocess.PIPE, text=True)
     bucket = open_store("s3://bronze", own_store)
@@ -108,7 +109,7 @@ def test_a_killed_receiver_ends_the_stage_with_its_reason_and_leaves_bronze_as_i
 
 def test_an_interrupted_stage_stops_its_receiver(own_store: Connection) -> None:
     wire.write_raid(raid_frame("raid001", EVENTS), paths.SIMULATED, "raid001")
-    Path("params.yaml").write_text(Path("params.yaml").read_text().replace("batch_size: 1000", "batch_size: 5"))
+    send_in_batches_of(5)
     stage = subprocess.Popen([sys.executable, "-m", "pipeline", "ingest"], stderr=subprocess.DEVNULL)
     bucket = open_store("s3://bronze", own_store)
     until(lambda: len(bucket.list(f"{bronze.PREFIX}/raidid=raid001")) > 10)
@@ -118,6 +119,12 @@ def test_an_interrupted_stage_stops_its_receiver(own_store: Connection) -> None:
     assert stage.wait(60) != 0
     assert not psutil.wait_procs(receivers, timeout=20)[1]
     assert not paths.BRONZE.exists()
+
+
+def send_in_batches_of(events: int) -> None:
+    parameters = yaml.safe_load(Path("params.yaml").read_text())
+    parameters["ingest"]["batch_size"] = events
+    Path("params.yaml").write_text(yaml.safe_dump(parameters))
 
 
 def until(reached: Callable[[], bool], deadline_s: float = 60) -> None:
