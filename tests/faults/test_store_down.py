@@ -1,13 +1,10 @@
 """A store of somebody else's that is down, refuses the keys or lacks a bucket, at each point of a stage."""
 
 import json
-import os
 import re
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,21 +26,24 @@ Result = TypeVar("Result")
 DOWN = r"s3://\w+: the store does not answer; see `python -m pipeline store status`"
 
 
-@dataclass(frozen=True)
 class Elsewhere:
     """A store in another checkout: to this one it is an S3 like any other."""
 
-    home: Path
-    connection: Connection
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.connection = self.start()
 
-    def start(self) -> None:
-        self._do(embedded_store.up)
+    def start(self) -> Connection:
+        status = self._do(embedded_store.up)
+        assert status.pid is not None
+        assert status.connection is not None
+        self.process = psutil.Process(status.pid)
+        return status.connection
 
     def kill(self) -> None:
-        pid = self._do(embedded_store.status).pid
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
-        psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=30)
+        """From any thread: it leaves the current folder, which belongs to all threads, as it is."""
+        self.process.kill()
+        self.process.wait(timeout=30)
 
     def stop(self) -> None:
         self._do(embedded_store.down)
@@ -56,12 +56,7 @@ class Elsewhere:
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
-    home = make_home(tmp_path_factory.mktemp("elsewhere"))
-    with pytest.MonkeyPatch.context() as patch:
-        stand_in(home, patch, None)
-        connection = embedded_store.up().connection
-    assert connection is not None
-    store = Elsewhere(home, connection)
+    store = Elsewhere(make_home(tmp_path_factory.mktemp("elsewhere")))
     yield store
     store.stop()
 
