@@ -46,12 +46,12 @@ def assert_contract(frame: pl.DataFrame) -> None:
         batch_adapter.validate_json(wire.json_array(events[first : first + MAX_BATCH_EVENTS]))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def imported() -> tuple[pl.DataFrame, Log]:
     return read(FIXTURE)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def events(imported: tuple[pl.DataFrame, Log]) -> pl.DataFrame:
     return imported[0]
 
@@ -303,7 +303,7 @@ def test_another_layout_is_another_row(tmp_path: Path) -> None:
     assert events["damage_amount"].to_list() == [1000]
 
 
-def test_the_stage_writes_raids_report_and_metrics(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_workers_import_the_same_bytes_as_one(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIPELINE_WORKERS", "2")
     raw = home / "data" / "raw"
     raw.mkdir(parents=True)
@@ -419,6 +419,24 @@ def test_a_kept_log_is_part_of_the_next_run(home: Path, tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match="another log of this name is kept already"):
         delivery.keep_log(written(tmp_path, LINES[1:], "evening.txt"), STATED)
     assert target.read_bytes() == FIXTURE.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "beside"),
+    [
+        ("WoWCombatLog-1.txt", []),
+        ("WoWCombatLog.txt.gz", []),
+        ("evening.txt", ["evening.txt.yaml"]),
+        ("WoWCombatLog.log", ["WoWCombatLog.log.yaml"]),
+    ],
+)
+def test_a_log_that_says_all_of_itself_is_kept_alone_if_its_name_tells_a_log(
+    home: Path, tmp_path: Path, name: str, beside: list[str]
+) -> None:
+    target = delivery.keep_log(written(tmp_path, LINES, name), SideFile())
+    assert sorted(path.name for path in target.parent.iterdir()) == sorted([name, *beside])
+    assert find_logs(target.parent) == [target]
+    assert read_side_file(target) == SideFile()
 
 
 def test_import_log_posts_to_a_receiver_and_twice_adds_nothing(

@@ -38,14 +38,18 @@ def file_of(folder: Path, content: bytes, name: str = "WoWCombatLog.txt") -> Pat
     return file
 
 
+AS_UTF_16 = (
+    r"is in UTF-16, which the game does not write \(an editor saved it\?\); save it as UTF-8, or copy it again from "
+    r"the game's Logs folder$"
+)
 UNREADABLE = {
     "empty": (b"", r"is empty; copy it again from the game's Logs folder, or take it away"),
     "binary": (random.Random(7).randbytes(300_000), r"so it is no combat log; give the WoWCombatLog\.txt"),
     "another text": (b"date,player,damage\n4/10,Aldwyn,17\n", r"so it is no combat log; give the WoWCombatLog\.txt"),
     "zeros": (bytes(1_000_000), r"so it is no combat log"),
     "a line without end": (b"x" * 10_000_000, r"so it is no combat log"),
-    "UTF-16, little end first": (b"\xff\xfe" + "".join(LINES).encode("utf-16-le"), r"is in UTF-16.*save it as UTF-8"),
-    "UTF-16, big end first": (b"\xfe\xff" + "".join(LINES).encode("utf-16-be"), r"is in UTF-16.*save it as UTF-8"),
+    "UTF-16, little end first": (b"\xff\xfe" + "".join(LINES).encode("utf-16-le"), AS_UTF_16),
+    "UTF-16, big end first": (b"\xfe\xff" + "".join(LINES).encode("utf-16-be"), AS_UTF_16),
     "a BOM and nothing": (b"\xef\xbb\xbf", r"so it is no combat log"),
     "gzip, nothing in it": (gzip.compress(b""), r"is empty"),
     "gzip, cut off": (gzip.compress(TEXT)[:-30], r"compressed file is cut off or damaged \(.*\); get it again"),
@@ -191,6 +195,14 @@ def test_a_name_in_latin_1_is_read_and_counted(tmp_path: Path) -> None:
     assert read(file_of(tmp_path, text.encode()))[1].books.not_utf8 == 0
 
 
+def test_names_in_latin_1_are_counted_over_all_parts_of_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "".join(line.replace("Aldwyn", "Aldwýn") for line in LINES)
+    whole = read(file_of(tmp_path, text.encode("latin-1")))[1].books.not_utf8
+    monkeypatch.setattr(reader, "MAX_SEGMENT_LINES", 10)
+    monkeypatch.setattr(reader, "BLOCK_BYTES", 2000)
+    assert read(file_of(tmp_path, text.encode("latin-1")))[1].books.not_utf8 == whole > 10
+
+
 @pytest.mark.parametrize("at", range(1, 12))
 def test_a_log_that_ends_in_a_line_or_in_a_letter_loses_that_line_at_most(tmp_path: Path, at: int) -> None:
     whole = "".join(LINES[:8]).encode()
@@ -223,6 +235,10 @@ def test_a_line_as_long_as_is_allowed_is_judged_by_what_it_says(tmp_path: Path) 
     head = "12/31 23:59:05.000  SPELL_TRANSMOGRIFIED,"
     _, log = read(written(tmp_path, [*LINES[:8], head + "x" * (65_536 - len(head)) + "\n"]))
     assert list(log.books.not_understood) == ["unknown event SPELL_TRANSMOGRIFIED"]
+    ability = "Auto Shot" + "x" * (65_536 - len(HIT.rstrip("\n")))
+    events, log = read(written(tmp_path, [*LINES[:8], HIT.replace("Auto Shot", ability)]))
+    assert events.filter(event_type="combat_damage")["ability_name"].to_list() == [ability]
+    assert log.books.not_understood == {}
 
 
 def test_zeros_where_a_crash_left_them_are_one_line(tmp_path: Path) -> None:

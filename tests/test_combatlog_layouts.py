@@ -195,7 +195,7 @@ class Fixture:
         self.kill = self.events.filter(encounter_id="9100-1")
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(params=NAMES)
 def fixture(request: pytest.FixtureRequest) -> Fixture:
     return Fixture(request.param)
 
@@ -434,7 +434,7 @@ def test_without_a_header_the_same_events_are_read(fixture: Fixture, tmp_path: P
 # A log that changes.
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def changing() -> tuple[pl.DataFrame, Log]:
     """One pull: in build 11.0.2, then 11.1.5, then with advanced logging off."""
     return read(LOGS / "changes.txt", SideFile())

@@ -116,6 +116,25 @@ def test_what_is_not_understood_is_counted_by_kind_with_its_first_lines(tmp_path
     assert log.books.unused["blank line"] == 1
 
 
+@pytest.mark.parametrize("number", ["many", "", "inf", "nan"])
+@pytest.mark.parametrize(
+    ("event", "numbers", "position"),
+    [
+        *(("RANGE_DAMAGE", "300,300,100,1,0,0,0,nil", position) for position in (0, 2, 4, 5, 6)),
+        *(("SPELL_HEAL", "1500,1500,900,100,1", position) for position in (0, 2, 3)),
+    ],
+)
+def test_a_hit_or_heal_is_not_understood_if_one_of_its_amounts_is_no_number(
+    tmp_path: Path, event: str, numbers: str, position: int, number: str
+) -> None:
+    sound = next(line for line in LINES if f"  {event}," in line and numbers in line)
+    wrong = numbers.split(",")
+    wrong[position] = number
+    _, log = read(written(tmp_path, [*LINES[:8], sound, sound.replace(numbers, ",".join(wrong))]))
+    missed = {kind: missed.first_lines for kind, missed in log.books.not_understood.items()}
+    assert missed == {f"{event}: impossible number": [10]}
+
+
 def test_a_line_without_newline_at_the_end_counts(tmp_path: Path) -> None:
     _, log = read(written(tmp_path, [*LINES[:-1], LINES[-1].rstrip("\n")]))
     assert log.books.lines == len(LINES)

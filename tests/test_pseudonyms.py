@@ -147,6 +147,16 @@ def test_another_key_has_no_pseudonym_in_common() -> None:
     assert common == set()
 
 
+def test_a_key_gives_the_pseudonyms_that_it_gave_in_every_earlier_version() -> None:
+    assert DROPPED.player("Player-7411-0000A001") == "Player-0-C146F3E482F712D4"
+    assert KEPT.player("Player-7411-0000A001") == "Player-7411-C146F3E482F712D4"
+    assert DROPPED.player_name("Player-7411-0000A001", "Torvald-Ashenmoor") == "Sajakzazoh"
+    assert KEPT.player_name("Player-7411-0000A001", "Torvald-Ashenmoor") == "Sajakzazoh-Ashenmoor"
+    assert DROPPED.pet("Pet-0-7411-500-7-416-0100000001") == "Pet-0-0-500-7-416-24B1ADF8F0A7DE64"
+    assert DROPPED.pet_name("Mausbär") == "Radoznamuf"
+    assert DROPPED.mention("Torvald") == "Gotijhahiv"
+
+
 @given(st.sets(st.tuples(st.integers(1, 9999), st.integers(0, 2**32 - 1)), min_size=2, max_size=50))
 @hypothesis_settings(max_examples=50, deadline=None, derandomize=True)
 def test_two_players_never_share_a_pseudonym(units: set[tuple[int, int]]) -> None:
@@ -245,6 +255,21 @@ def test_the_stream_is_the_text_however_it_is_cut(block_bytes: int, monkeypatch:
     assert left([after], ["Torvald", "Ætherwyn", "Ashenmoor"]) == set()
 
 
+def test_the_stream_holds_no_more_than_a_block_of_a_long_log() -> None:
+    asked: list[int | None] = []
+
+    class Log(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            asked.append(size)
+            return super().read(size)
+
+    log = Log(cast("Player-1-0000000A", "Torvald").encode() * 20_000)
+    with rewritten(log, DROPPED) as stream:
+        while stream.read(2**20):
+            pass
+    assert asked == [len(pseudonyms.BOM), 512 * 2**10, 4 * 2**20, 4 * 2**20]
+
+
 def test_bytes_that_are_no_text_do_no_harm() -> None:
     noise = bytes(range(256)) * 20 + b"\n" + cast("Player-1-0000000A", "Torvald").encode("utf-8") + b'"\xff' * 999
     with rewritten(io.BytesIO(noise), DROPPED) as stream:
@@ -280,6 +305,15 @@ def test_the_environment_counts_more_than_the_file(keyless: Path, monkeypatch: p
     of_file = pseudonyms.from_settings(keep_realm=False)
     monkeypatch.setenv("PSEUDONYM_KEY", f"another {SECRET}")
     assert pseudonyms.from_settings(keep_realm=False).key != of_file.key
+
+
+def test_a_key_is_not_made_while_another_process_makes_one(keyless: Path) -> None:
+    with paths.sole_writer(keyless / ".env"):
+        with pytest.raises(PipelineError, match=r"\.env is being written by process"):
+            pseudonyms.from_settings(keep_realm=False)
+        assert not (keyless / ".env").exists()
+        (keyless / ".env").write_text(f"PSEUDONYM_KEY={SECRET}\n")
+        assert pseudonyms.from_settings(keep_realm=True).keep_realm, "a key that is there needs no lock"
 
 
 @pytest.mark.parametrize("key", ["", "fifteen letters"])

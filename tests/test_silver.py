@@ -20,6 +20,8 @@ from pipeline import params, silver, tables
 from pipeline.errors import PipelineError
 from pipeline.events import EVENT_TYPES, batch_adapter, canonical_json, event_adapter, event_fields
 from pipeline.silver import Batch, clean_raid, parse
+from pipeline.silver import clean as clean_module
+from pipeline.silver.faults import contract_faults
 from tests.raids import ARRIVAL, EVENING, batch, evening, event, event_id, hit, write_bronze
 
 PARAMS = params.Silver(massive_hit_threshold=10_000.0, max_clock_skew_s=300.0)
@@ -194,27 +196,27 @@ def test_what_breaks_the_contract_goes_to_quarantine_with_its_reason(reason: str
     assert result.events["event_id"].to_list() == [event_id("start"), event_id("y"), event_id("end")]
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"source_player_level": 1, "critical_multiplier": 1, "raid_size": 1, "source_item_level": 0, "phase": 0},
-        {"source_player_level": 90, "critical_multiplier": 5.0, "raid_size": 100, "source_item_level": 1e300},
-        dict.fromkeys(("encounter_duration_ms", "phase", "server_latency_ms", "client_latency_ms"), 2**53 - 1),
-        dict.fromkeys(("encounter_duration_ms", "server_latency_ms", "client_latency_ms"), 0),
-        {"target_entity_health_pct_before": 0, "target_entity_health_pct_after": 100},
-        {"target_entity_health_pct_before": 100.0, "target_entity_health_pct_after": -0.0},
-        {"damage_amount": 5e-324, "healing_amount": 0.0},
-        {"event_type": "heal", "healing_amount": 5e-324, "damage_amount": 0},
-        dict.fromkeys(tables.AMOUNTS, 1e9),
-        {**dict.fromkeys(tables.AMOUNTS, 0.0), "event_type": "absorb"},
-        dict.fromkeys(("resource_amount_before", "resource_amount_after", "resource_regeneration_rate"), 1e300),
-        {"source_player_name": "é" * 64, "source_player_id": "x", "encounter_id": "", "ability_name": ""},
-        {"event_type": "mana_regeneration", "resource_type": "essence", "damage_amount": None},
-        {"event_type": "roster", "damage_amount": None},
-        {"data_quality_flags": []},
-        {"timestamp": "0001-01-01T00:00:00Z", "ingestion_timestamp": "9999-12-31T23:59:59.999999Z"},
-    ],
-)
+ON_A_BOUND: list[dict[str, Any]] = [
+    {"source_player_level": 1, "critical_multiplier": 1, "raid_size": 1, "source_item_level": 0, "phase": 0},
+    {"source_player_level": 90, "critical_multiplier": 5.0, "raid_size": 100, "source_item_level": 1e300},
+    dict.fromkeys(("encounter_duration_ms", "phase", "server_latency_ms", "client_latency_ms"), 2**53 - 1),
+    dict.fromkeys(("encounter_duration_ms", "server_latency_ms", "client_latency_ms"), 0),
+    {"target_entity_health_pct_before": 0, "target_entity_health_pct_after": 100},
+    {"target_entity_health_pct_before": 100.0, "target_entity_health_pct_after": -0.0},
+    {"damage_amount": 5e-324, "healing_amount": 0.0},
+    {"event_type": "heal", "healing_amount": 5e-324, "damage_amount": 0},
+    dict.fromkeys(tables.AMOUNTS, 1e9),
+    {**dict.fromkeys(tables.AMOUNTS, 0.0), "event_type": "absorb"},
+    dict.fromkeys(("resource_amount_before", "resource_amount_after", "resource_regeneration_rate"), 1e300),
+    {"source_player_name": "é" * 64, "source_player_id": "x", "encounter_id": "", "ability_name": ""},
+    {"event_type": "mana_regeneration", "resource_type": "essence", "damage_amount": None},
+    {"event_type": "roster", "damage_amount": None},
+    {"data_quality_flags": []},
+    {"timestamp": "0001-01-01T00:00:00Z", "ingestion_timestamp": "9999-12-31T23:59:59.999999Z"},
+]
+
+
+@pytest.mark.parametrize("fields", ON_A_BOUND)
 def test_what_lies_on_a_bound_of_the_contract_stays(fields: dict[str, Any]) -> None:
     sent = {name: value for name, value in (hit(1, 5.0) | fields).items() if value is not None}
     result = clean(batch([sent]))
@@ -225,12 +227,28 @@ def test_what_lies_on_a_bound_of_the_contract_stays(fields: dict[str, Any]) -> N
     }
 
 
+NO_RAID_IDS = ["ab", "a" * 65, "-ab", "Abc", "raid 1", "raid001\n", ""]
+
+
+def test_the_bounds_are_those_of_the_contract_as_it_stands() -> None:
+    contract_faults.cache_clear()  # so that this test derives them itself, whichever ran before
+    told_of_one_event = [(reason, fields) for reason, fields in FAULTS if reason not in ("clock_skew", "outside_pull")]
+    sent = [
+        {name: value for name, value in (hit(number, 5.0, 5.0) | fields).items() if value is not None}
+        for number, fields in enumerate([*(fields for _, fields in told_of_one_event), *ON_A_BOUND])
+    ]
+    refused = clean(batch(sent)).quarantine.select("position", "reason").rows()
+    assert refused == [(position, reason) for position, (reason, _) in enumerate(told_of_one_event)]
+    misnamed = [batch([event(raid_id, raid_id=raid_id)], raid_id, raid_id=raid_id) for raid_id in NO_RAID_IDS]
+    assert reasons(clean(*misnamed)) == ["invalid_text"] * len(NO_RAID_IDS)
+
+
 @pytest.mark.parametrize("raid_id", ["abc", "a" * 64, "0-_"])
 def test_a_raid_id_of_the_contracts_form_stays(raid_id: str) -> None:
     assert reasons(clean(batch([event(1, raid_id=raid_id)], raid_id=raid_id))) == []
 
 
-@pytest.mark.parametrize("raid_id", ["ab", "a" * 65, "-ab", "Abc", "raid 1", "raid001\n", ""])
+@pytest.mark.parametrize("raid_id", NO_RAID_IDS)
 def test_a_raid_id_of_another_form_is_set_aside_even_if_its_batch_has_it_too(raid_id: str) -> None:
     assert reasons(clean(batch([event(1, raid_id=raid_id)], raid_id=raid_id))) == ["invalid_text"]
 
@@ -544,6 +562,24 @@ def test_batches_beside_one_that_is_read_carefully_keep_their_order() -> None:
     assert result.events["ability_name"].to_list() == [None, 'a "b"', None]
     assert result.events["batch_id"].to_list() == [batch([], name).batch_id for name in ("one", "odd", "two")]
     assert result.quarantine.select("key", "position").row(0) == ("objects/odd.json", 1)
+
+
+def test_batches_of_the_receiver_are_read_all_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parse, "_parse_alone", pytest.fail)
+    result = clean(canonical(event(1), name="one"), canonical(event(2, at_s=1), name="two"))
+    assert result.events["event_id"].to_list() == [event_id(1), event_id(2)]
+
+
+def test_a_text_longer_than_a_reader_of_json_expects_stays() -> None:
+    long = event(1, ability_name='"' * (3 << 20))
+    result = clean(batch([long, event(2, at_s=1)]))
+    assert result.events["ability_name"].to_list() == [long["ability_name"], None]
+
+
+def test_events_in_order_are_not_moved() -> None:
+    events = clean(batch([event(number, at_s=number) for number in range(3)])).events
+    assert clean_module._in_order(events) is events
+    assert_frame_equal(clean_module._in_order(events.sort("timestamp", descending=True)), events)
 
 
 def test_counts_that_are_wrong_in_two_batches_do_not_cancel() -> None:
