@@ -52,6 +52,9 @@ START_DEADLINE_S = 60.0
 # A clean stop takes 2 to 4 s, and up to 14 s after an interrupted upload (measured).
 STOP_DEADLINE_S = 30.0
 LOCK_DEADLINE_S = 120.0
+# SeaweedFS answers before it knows its volumes again: some 5 s before, where their first report met no leader yet (seen
+# once, under load, after it had been killed).
+VOLUMES_DEADLINE_S = 20.0
 LOG_LINES_SHOWN = 8
 # With 256MiB it spends half of its time collecting garbage (measured); it uses some 300 MiB.
 MEMORY_LIMIT = "512MiB"
@@ -291,13 +294,16 @@ class _Seaweed:
 
     def start(self, kept: bool) -> Connection:
         """Start the store unless it runs, wait until it answers, and create its buckets; call while `locked`."""
-        if self.process() is None:
+        is_new = self.process() is None
+        if is_new:
             self._launch()
         state = self.state()
         self.write_state(replace(state, kept=kept or state.kept))
         connection = self._connection_once_answering()
         for bucket in bucket_names():
             ensure_bucket(bucket, connection)
+        if is_new:
+            _wait_for_volumes(connection)
         return connection
 
     def stop(self) -> None:
@@ -512,6 +518,18 @@ def _asked(kind: Literal["embedded", "external"], connection: Connection | None)
             if not isinstance(error, BucketMissing):
                 break
     return Status(kind, connection, answers=problem is None, buckets=tuple(found), problem=problem)
+
+
+def _wait_for_volumes(connection: Connection) -> None:
+    """Until what the store held before can be read; what stays unreadable is said by whoever reads it."""
+    deadline = time.monotonic() + VOLUMES_DEADLINE_S
+    for bucket in bucket_names():
+        while time.monotonic() < deadline:
+            try:
+                open_store(f"s3://{bucket}", connection).read_a_byte()
+                break
+            except StoreUnavailable:
+                time.sleep(0.1)
 
 
 def _refuse_beside_another() -> None:

@@ -166,6 +166,17 @@ class ObjectStore:
         with self._translated_errors(""):
             next(iter(obstore.list(self._backend, chunk_size=1)), None)
 
+    def read_a_byte(self) -> None:
+        """Read a byte of some object, if there is one.
+
+        Raises:
+            StoreUnavailable: the store names an object and cannot read it.
+        """
+        with self._translated_errors(""):
+            for each in next(iter(obstore.list(self._backend, chunk_size=1)), []):
+                if each["size"]:
+                    obstore.get_range(self._backend, each["path"], start=0, end=1)
+
     def _kept(self, attributes: Mapping[str, str] | None) -> dict[str, str] | None:
         if not attributes or isinstance(self._backend, LocalStore):
             return None

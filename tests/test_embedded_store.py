@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from pipeline import embedded_store, settings
 from pipeline.embedded_store import Status
 from pipeline.errors import PipelineError
-from pipeline.store import Connection, open_store
+from pipeline.store import Connection, ObjectStore, StoreUnavailable, open_store
 
 ROOT = Path(__file__).parents[1]
 # It looks up five times a second: a signal that comes just before a blocking read would wait for its end.
@@ -384,3 +384,47 @@ def test_up_started_in_parallel_is_one_store(home: Path) -> None:
         assert f"process {process.pid}" in said[0]
     finally:
         assert embedded_store.down()
+
+
+def test_a_start_waits_until_what_was_stored_can_be_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    status = embedded_store.up()
+    try:
+        open_store("s3://bronze", status.connection).put("a/b.json", b"[1]")
+    finally:
+        embedded_store.down()
+    asked: list[str] = []
+    read_a_byte = ObjectStore.read_a_byte
+
+    def not_yet(store: ObjectStore) -> None:
+        asked.append(store.url)
+        if asked.count("s3://bronze") < 3:
+            raise StoreUnavailable(f"{store.url}: its volumes are not there yet")
+        read_a_byte(store)
+
+    monkeypatch.setattr(ObjectStore, "read_a_byte", not_yet)
+    try:
+        embedded_store.up()
+    finally:
+        embedded_store.down()
+    assert asked.count("s3://bronze") == 3
+    assert set(asked) == {f"s3://{bucket}" for bucket in embedded_store.bucket_names()}
+
+
+def test_a_store_that_lost_its_data_starts_all_the_same_and_reading_says_so(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded_store, "VOLUMES_DEADLINE_S", 0.5)
+    status = embedded_store.up()
+    try:
+        open_store("s3://bronze", status.connection).put("a/b.json", b"[1]")
+        open_store("s3://bronze", status.connection).read_a_byte()
+    finally:
+        embedded_store.down()
+    for volume in (home / ".store" / "data").glob("bronze_*"):
+        volume.unlink()
+    try:
+        bronze = open_store("s3://bronze", embedded_store.up().connection)
+        with pytest.raises(StoreUnavailable, match="the store fails"):
+            bronze.read_a_byte()
+    finally:
+        embedded_store.down()
