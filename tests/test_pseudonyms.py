@@ -147,7 +147,7 @@ def test_another_key_has_no_pseudonym_in_common() -> None:
     assert common == set()
 
 
-def test_a_key_gives_the_pseudonyms_that_it_gave_in_every_earlier_version() -> None:
+def test_a_key_gives_the_pseudonyms_that_it_gave_in_version_0_1() -> None:
     assert DROPPED.player("Player-7411-0000A001") == "Player-0-C146F3E482F712D4"
     assert KEPT.player("Player-7411-0000A001") == "Player-7411-C146F3E482F712D4"
     assert DROPPED.player_name("Player-7411-0000A001", "Torvald-Ashenmoor") == "Sajakzazoh"

@@ -9,9 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline import embedded_store, paths
+from pipeline import embedded_store, paths, publish
+from pipeline.store import Connection, open_store
 from tests.faults.conftest import OUTPUTS, RUNS, Built, stand_in
-from tests.faults.stages import Stage, left_behind, paused, until
+from tests.faults.stages import Stage, left_behind, paused, run, until
 from tests.repro.checkouts import files_below
 
 # (verb, where it stands still, at which call in each process, workers)
@@ -22,7 +23,12 @@ ALONE = [
     ("gold", "pipeline.tables:write_table", 2, 1),
     ("features", "pipeline.tables:write_table", 2, 1),
 ]
-REPORTS = [("eda", "pipeline.gold:raid_summary"), ("report", "pipeline.report:build")]
+REPORTS = [
+    ("eda", "pipeline.gold:raid_summary"),
+    ("classify", "pipeline.studies.classification:read_pulls"),
+    ("cluster", "pipeline.studies.clustering:study"),
+    ("report", "pipeline.report:build"),
+]
 DELIVERED = "pipeline.replay:reconcile"
 BROUGHT_BACK = "pipeline.bronze:write_manifest"
 CTRL_C, TERMINATED = signal.SIGINT, signal.SIGTERM
@@ -76,6 +82,46 @@ def test_an_interrupted_report_or_notebook_ends_at_once_and_takes_its_kernel_alo
         assert said == ""
         assert stage.survivors() == []
     assert files_below(Path("reports")) == before
+
+
+@pytest.mark.parametrize("number", [CTRL_C, TERMINATED])
+def test_a_study_that_is_interrupted_among_its_models_keeps_the_old_ones_and_the_next_run_makes_them(
+    checkout: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    models = Path("models/playstyle")
+    models.mkdir(parents=True)
+    (models / "old").write_text("as it was")
+    with paused(tmp_path, ("cluster",), "pipeline.studies.clustering_outputs:model_card") as stage:
+        said = interrupt(stage, number)
+        assert stage.process.returncode == 128 + number
+        assert said == ""
+        assert stage.survivors() == []
+    assert files_below(models) == {"old": b"as it was"}
+    assert run("cluster").returncode == 0
+    assert "model-card.md" in {path.name for path in models.iterdir()}
+    assert not (models / "old").exists()
+    assert left_behind() == []
+
+
+@pytest.mark.parametrize("number", [CTRL_C, TERMINATED])
+def test_an_interrupted_publication_leaves_the_manifest_of_the_one_before(
+    checkout: Path, tmp_path: Path, connection: Connection, number: signal.Signals
+) -> None:
+    gold = open_store("s3://gold", connection)
+    RUNS["publish"]()
+    before = (gold.get(publish.MANIFEST), paths.PUBLISHED.read_bytes(), files_below(Path("reports")))
+    changed = sorted(paths.GOLD.rglob("*.parquet"))[0]
+    changed.write_bytes(b"a new table")
+    with paused(tmp_path, ("publish",), "pipeline.publish:_manifest", call=2) as stage:
+        said = interrupt(stage, number)
+        assert stage.process.returncode == 128 + number
+        assert "Traceback" not in said
+        assert stage.survivors() == []
+    assert (gold.get(publish.MANIFEST), paths.PUBLISHED.read_bytes(), files_below(Path("reports"))) == before
+    assert left_behind() == []
+    RUNS["publish"]()
+    assert gold.get(str(changed.relative_to(paths.GOLD))) == b"a new table"
+    assert gold.get(publish.MANIFEST) != before[0]
 
 
 @pytest.mark.parametrize(("number", "at"), [(CTRL_C, DELIVERED), (TERMINATED, BROUGHT_BACK)])
