@@ -52,8 +52,8 @@ START_DEADLINE_S = 60.0
 # A clean stop takes 2 to 4 s, and up to 14 s after an interrupted upload (measured).
 STOP_DEADLINE_S = 30.0
 LOCK_DEADLINE_S = 120.0
-# SeaweedFS answers before it knows its volumes again: some 5 s before, where their first report met no leader yet (seen
-# once, under load, after it had been killed).
+# SeaweedFS answers before it knows its volumes again: 4 to 5 s before, where their first report met no leader yet (5 of
+# 25 starts after a kill, on a busy machine).
 VOLUMES_DEADLINE_S = 20.0
 LOG_LINES_SHOWN = 8
 # With 256MiB it spends half of its time collecting garbage (measured); it uses some 300 MiB.
