@@ -97,8 +97,8 @@ def normalised(notebook: NotebookNode, root: Path) -> NotebookNode:
     cells = [_cell(cell, number, root) for number, cell in enumerate(notebook.cells, start=1)]
     _rename_styled_tables(cells)
     metadata = {key: value for key, value in notebook.metadata.items() if key not in {"papermill", "widgets"}}
-    language = metadata.get("language_info", {})
-    metadata["language_info"] = {key: value for key, value in language.items() if key in _LANGUAGE_KEPT}
+    if language := metadata.get("language_info"):
+        metadata["language_info"] = {key: value for key, value in language.items() if key in _LANGUAGE_KEPT}
     return _node({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5})
 
 
@@ -154,6 +154,8 @@ def _parameters(section: str) -> dict[str, Any]:
 def _execute(
     source: NotebookNode, output: Path, root: Path, kernel: str, parameters: dict[str, Any], name: str
 ) -> NotebookNode:
+    for told_there in ("papermill", "asyncio"):
+        logging.getLogger(told_there).addFilter(_is_no_death_of_a_kernel)
     steps = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in source.cells) + bool(parameters)
     try:
         with _kernel_surroundings(output.parent), progress(name, steps, "cells") as advance:
@@ -181,6 +183,13 @@ def _execute(
         raise PipelineError(
             f"notebooks/{name}.ipynb: the kernel `{kernel}` does not start ({error}): run `make setup`"
         ) from error
+
+
+def _is_no_death_of_a_kernel(record: logging.LogRecord) -> bool:
+    """Whether a library's message is news: a kernel that dies is told by our own, and one that ends with its
+    interrupted stage is none."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, DeadKernelError) or record.getMessage().startswith("Kernel died"))
 
 
 def _explain(error: papermill.PapermillExecutionError, name: str) -> str:

@@ -1,8 +1,11 @@
 """Notebooks are executed to the same bytes each run, fail with a message that helps, and hold no logic."""
 
 import ast
+import asyncio
+import gc
 import itertools
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import nbformat
 import pytest
 import yaml
 from nbclient import NotebookClient
+from nbclient.exceptions import DeadKernelError
 
 from pipeline import gold, notebooks, silver
 from pipeline.errors import PipelineError
@@ -108,10 +112,32 @@ def test_a_failure_leaves_the_last_good_copy_alone(home: Path) -> None:
     assert good.read_text() == "good"
 
 
-def test_a_kernel_that_dies_is_told_from_a_cell_that_fails(home: Path) -> None:
+def test_a_kernel_that_dies_is_told_once_and_from_a_cell_that_fails(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write_notebook(home, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     with pytest.raises(PipelineError, match=r"the kernel died while a cell ran .*memory"):
         notebooks.run("01-eda")
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+@pytest.mark.parametrize(("error", "times"), [(DeadKernelError("Kernel died"), 0), (ValueError("news"), 1)])
+def test_a_task_that_an_interrupt_left_behind_tells_no_kernels_death(
+    home: Path, caplog: pytest.LogCaptureFixture, error: Exception, times: int
+) -> None:
+    write_notebook(home, "1")
+    notebooks.run("01-eda")
+
+    async def fail() -> None:
+        raise error
+
+    async def leave_it_behind() -> None:
+        task = asyncio.get_running_loop().create_task(fail())
+        await asyncio.wait([task])
+
+    asyncio.run(leave_it_behind())
+    gc.collect()
+    assert [record.name for record in caplog.records if record.levelno >= logging.ERROR] == ["asyncio"] * times
 
 
 def test_a_missing_kernel_names_the_remedy(home: Path) -> None:
