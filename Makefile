@@ -54,7 +54,7 @@ lint: setup ## ruff and mypy
 clean: ## remove what dvc repro made (never .store/, data/raw/ or the environments)
 	rm -rf data/simulated data/imported data/bronze data/silver data/gold data/features data/replay data/published.json reports/notebooks reports/figures reports/rejected \
 		reports/report.* models/outcome models/playstyle \
-		.pytest_cache mutants .coverage .mypy_cache .ruff_cache .hypothesis
+		.pytest_cache mutants .coverage .mypy_cache .ruff_cache .hypothesis "$${XDG_CACHE_HOME:-$$HOME/.cache}/wow-raid-telemetry"
 	find data pipeline tests reports models benchmarks -name __pycache__ -prune -exec rm -rf {} + -o -name '.*.partial' -prune -exec rm -rf {} +
 
 clean-env: ## remove both environments

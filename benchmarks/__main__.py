@@ -14,7 +14,7 @@ from benchmarks import table
 from benchmarks.measurement import Measurement
 from pipeline.progress import console, progress
 
-BENCHMARKS = ("ingest", "silver", "gold", "combatlog", "end_to_end")
+BENCHMARKS = ("simulate", "ingest", "silver", "gold", "combatlog", "end_to_end")
 RESULTS = Path(__file__).with_name("results.json")
 README = Path(__file__).parents[1] / "README.md"
 

@@ -25,6 +25,8 @@ class Measurement:
     original: int | None = None
     """What the original system did on such a machine, per second."""
     unit: str = "events"
+    peak_mib: int | None = None
+    """Most memory that one of the processes held, where that was asked."""
 
     @property
     def per_second(self) -> float:

@@ -35,8 +35,9 @@ def inserted(text: str, table: str) -> str:
 
 def _row(one: Mapping[str, Any], by_name: Mapping[str, Mapping[str, Any]]) -> str:
     floor = by_name.get(one["floor"] or "")
+    memory = f", {one['peak_mib']:,} MiB a process" if one.get("peak_mib") else ""
     cells = (
-        f"{one['name']} ({one['count']:,} {one['unit']})",
+        f"{one['name']} ({one['count']:,} {one['unit']}{memory})",
         f"{one['per_second']:,}",
         f"{one['cpu_seconds'] / one['count'] * 1e6:.1f}",
         f"{one['asked']:,}" if one["asked"] else "",

@@ -150,6 +150,14 @@ def cluster() -> None:
 
 
 @app.command()
+def score() -> None:
+    """Stage: compare what the studies found and the layers caught with the simulation's truth."""
+    from pipeline import score as stage
+
+    stage.run()
+
+
+@app.command()
 def publish() -> None:
     """Stage: put Silver and Gold into their buckets."""
     from pipeline import publish as stage
@@ -266,6 +274,28 @@ def predict(
     from pipeline import predict as prediction
 
     typer.echo(prediction.describe(raid_id, encounter_id))
+
+
+@app.command()
+def calibrate() -> None:
+    """Say whether simulated raids look like real ones: a table, reports/calibration.svg, and a failure if not."""
+    from pipeline import calibrate as comparison
+
+    comparison.run()
+
+
+@app.command()
+def watch(
+    raid_id: Annotated[str, typer.Argument(help="A raid of Gold, simulated or from a log, like raid017.")],
+    encounter_id: Annotated[
+        str | None, typer.Option(help="Which pull; by default the first kill, else the longest.")
+    ] = None,
+    speed: Annotated[float, typer.Option(help="Seconds of the pull in a second.")] = 10.0,
+) -> None:
+    """Play a pull in the terminal: the boss, who lives, who does most, who died."""
+    from pipeline import watch as player
+
+    player.watch(raid_id, encounter_id, speed)
 
 
 @app.command("plots-page")

@@ -1,6 +1,7 @@
 """`params.yaml`, typed: one frozen section per stage, so that a typo or an impossible value stops before any work."""
 
 import difflib
+import math
 import reprlib
 import typing
 from collections.abc import Iterator
@@ -8,8 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from pipeline import paths
 from pipeline.errors import PipelineError
@@ -20,6 +21,45 @@ class _Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+
+Rate = Annotated[float, Field(ge=0, le=0.2)]
+
+
+def _all_different(values: tuple[int, ...]) -> tuple[int, ...]:
+    again = next((value for at, value in enumerate(values) if value in values[:at]), None)
+    if again is not None:
+        raise PydanticCustomError("repeated", f"{again} is given twice; keep one")
+    return values
+
+
+class Faults(_Section):
+    """Faults of the field that the simulation brings in, as shares of the events that can have one.
+
+    `late_batch` is a share of the batches; the others are of events, none of which has two.
+    """
+
+    duplicate: Rate
+    """Delivered again later; Silver removes the copy."""
+    late: Rate
+    """Delivered at the evening's end; harmless."""
+    late_batch: Rate
+    """A whole batch, delivered after later ones; harmless."""
+    missing_field: Rate
+    """Without some optional fields; harmless."""
+    clock_skew: Rate
+    """From a clock that runs ahead beyond Silver's bound; Silver sets it aside."""
+    outside_pull: Rate
+    """Dated before its pull; Silver sets it aside."""
+    invalid: Rate
+    """Breaks the contract; the receiver refuses it."""
+
+    @model_validator(mode="after")
+    def _can_be_drawn(self) -> "Faults":
+        of_events = self.model_dump(exclude={"late_batch"})
+        if math.fsum(of_events.values()) > 1:
+            raise PydanticCustomError("shares", f"the rates of {', '.join(of_events)} must not add up to more than 1")
+        return self
 
 
 class Simulate(_Section):
@@ -35,6 +75,12 @@ class Simulate(_Section):
     """Mean number of pulls in an evening."""
     num_events_per_raid: Annotated[int, Field(ge=10, le=10_000_000)]
     """About how many events an evening has: it sets the rate of actions and is no quota."""
+    style_strength: Annotated[float, Field(ge=0, le=5)]
+    """How much the latent play styles differ; 0: not at all."""
+    win_probability_share: Annotated[float, Field(ge=0, le=1)]
+    """Share of the pulls whose chance to win is found by playing on from their first minutes."""
+    faults: Faults
+    """What goes wrong on the way."""
 
 
 class ImportLogs(_Section):
@@ -82,7 +128,11 @@ class Gold(_Section):
 class Features(_Section):
     """What is known of a pull before it and in its first seconds."""
 
-    horizons_s: Annotated[tuple[Annotated[int, Field(ge=5, le=3600)], ...], Field(min_length=1, strict=False)]
+    horizons_s: Annotated[
+        tuple[Annotated[int, Field(ge=5, le=3600)], ...],
+        Field(min_length=1, strict=False),
+        AfterValidator(_all_different),
+    ]
     """The T for which features of the first T seconds are made, s."""
 
 

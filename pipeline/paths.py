@@ -54,7 +54,7 @@ NOTEBOOKS = Path("notebooks")
 EXECUTED_NOTEBOOKS = Path("reports/notebooks")
 STORE = Path(".store")
 MADE_BY: dict[Path, str] = {
-    SIMULATED: "simulate",
+    SIMULATED / "raids": "simulate",
     IMPORTED: "import_logs",
     BRONZE: "ingest",
     SILVER: "silver",

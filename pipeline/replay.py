@@ -46,6 +46,8 @@ TIMEOUT = httpx.Timeout(60, connect=5)
 AHEAD = 3
 # Events turned into JSON at once: of an evening in one go, of a longer log with bounded memory.
 ENCODED_AT_ONCE = 10_000
+_DAWN = datetime.min.replace(tzinfo=UTC)
+"""Before every event."""
 
 RaidPart = tuple[str, pl.DataFrame]
 """A raid's id with its events, sorted, or with some of them: the parts of one raid follow one another."""
@@ -57,7 +59,8 @@ Result = TypeVar("Result")
 class Arrival:
     """The replay clock: when each batch arrives, decided by the sender, the same every time.
 
-    A batch arrives after its last event, later by a network latency that is lognormal around a median.
+    A batch arrives after the latest event delivered so far, later by a network latency that is lognormal around a
+    median. An event whose clock alone runs ahead tells nothing of the time (`_told`).
     """
 
     seed: int
@@ -303,24 +306,44 @@ def micro_batches(raids: Iterable[RaidPart], batch_size: int, arrival: Arrival |
         if not re.match(RAID_ID_PATTERN, raid_id):
             raise PipelineError(f"{raid_id!r} cannot be a raid's id: the contract wants {RAID_ID_PATTERN}")
         latencies = None if arrival is None else network_latencies(raid_id, arrival)
-        first = 0
+        first, latest = 0, _DAWN
         for events in _cut((part for _, part in parts), batch_size):
-            arrived = None if latencies is None else _last_timestamp(events) + next(latencies)
-            yield Batch(raid_id, first, events["json"], arrived)
+            latest = max(latest, _last_told(events) or latest)
+            yield Batch(raid_id, first, events["json"], None if latencies is None else latest + next(latencies))
             first += events.height
 
 
 def _cut(parts: Iterable[pl.DataFrame], batch_size: int) -> Iterator[pl.DataFrame]:
-    """Timestamps and JSON of each batch of a raid; the parts' ends leave no trace."""
-    left = pl.DataFrame(schema={"timestamp": wire.TIMESTAMP, "json": pl.String})
-    for part in parts:
-        for piece in part.iter_slices(ENCODED_AT_ONCE):
-            left = pl.concat([left, piece.select("timestamp", wire.json_events(piece))])
-            whole = left.height - left.height % batch_size
-            yield from left.head(whole).iter_slices(batch_size)
-            left = left.slice(whole)
+    """Each batch of a raid: `told` (`_told`) and JSON; the parts' ends leave no trace."""
+    pieces = (piece for part in parts for piece in part.iter_slices(ENCODED_AT_ONCE))
+    encoded = (piece.select("timestamp", wire.json_events(piece)) for piece in pieces if not piece.is_empty())
+    left = pl.DataFrame(schema={"told": wire.TIMESTAMP, "json": pl.String})
+    for piece in _told(encoded):
+        left = pl.concat([left, piece])
+        whole = left.height - left.height % batch_size
+        yield from left.head(whole).iter_slices(batch_size)
+        left = left.slice(whole)
     if not left.is_empty():
         yield left
+
+
+def _told(pieces: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Replace each timestamp by the time that it tells: itself, but null where this event's clock alone runs ahead.
+
+    That is so if the next event is earlier, and yet not before the one ahead of it: time goes on where it was. (After
+    the last event in order, late ones jump back further, and its clock is right.) So one event of each piece waits
+    for the next.
+    """
+    before, after = pl.col("timestamp").shift(1), pl.col("timestamp").shift(-1)
+    told = pl.when(((pl.col("timestamp") > after) & (after >= before)).fill_null(value=False).not_()).then("timestamp")
+    known = pl.DataFrame(schema={"timestamp": wire.TIMESTAMP, "json": pl.String})
+    begun = 0  # whether the first of the known events was given out before, and stays as the neighbour of the next
+    for piece in pieces:
+        known = pl.concat([known, piece])
+        yield known.select(told=told, json="json").slice(begun, known.height - 1 - begun)
+        begun = min(known.height - 1, 1)
+        known = known.tail(2)
+    yield known.select(told=told, json="json").slice(begun)
 
 
 def network_latencies(raid_id: str, arrival: Arrival) -> Iterator[timedelta]:
@@ -473,10 +496,10 @@ def _write_rejected(folder: Path, outcome: Outcome, first: bool) -> None:
                 lines.write(b'{"event":' + each.event.encode() + b',"errors":' + orjson.dumps(each.errors) + b"}\n")
 
 
-def _last_timestamp(events: pl.DataFrame) -> datetime:
-    latest = events["timestamp"].max()
-    assert isinstance(latest, datetime)
-    return latest.astimezone(UTC)
+def _last_told(events: pl.DataFrame) -> datetime | None:
+    latest = events["told"].max()
+    assert latest is None or isinstance(latest, datetime)
+    return latest and latest.astimezone(UTC)
 
 
 def _post(channel: Channel, batch: Batch, body: bytes, content_sha256: str) -> httpx.Response:

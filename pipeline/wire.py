@@ -117,7 +117,7 @@ def write_parquet(frame: pl.DataFrame, target: Path) -> None:
         OSError: there is no space, for example.
     """
     content = io.BytesIO()
-    frame.write_parquet(content, compression="zstd", compression_level=3)
+    frame.write_parquet(content, compression="zstd", compression_level=1)
     target.write_bytes(content.getbuffer())  # Python says why a disk refuses, Polars not always
 
 

@@ -1,12 +1,13 @@
 """The benchmarks' books: the README's table is the results', and a figure stands beside its floor."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import table
+from benchmarks import simulate, table
 from benchmarks.measurement import Measurement, best, watching
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +29,20 @@ def test_a_row_holds_the_rate_the_floor_and_the_ratio() -> None:
         "| figure (100 lines) | 100 | 20000.0 |  | floor: 400 | 25% | 50 |",
         "| silver: KeyError | failed | | | | | |",
     ]
+
+
+def test_memory_stands_beside_the_count_where_it_was_measured() -> None:
+    figure = Measurement("figure", 1000, 2.0, 1.0, peak_mib=1234)
+    measured = {"measurements": [asdict(figure) | {"per_second": 500}], "failed": []}
+    assert table.markdown(measured).splitlines()[2].startswith("| figure (1,000 events, 1,234 MiB a process) | 500 |")
+
+
+def test_a_season_is_measured_whatever_its_size() -> None:
+    section = {"teams": 2, "evenings_per_team": 1, "num_events_per_raid": 300}
+    measured = simulate.season("small", simulate.parameters(section), floor="floor")
+    assert measured.count > 300
+    assert measured.peak_mib is not None and 50 < measured.peak_mib < 2000
+    assert measured.cpu_seconds > 0
 
 
 def test_a_readme_without_the_marks_is_an_error() -> None:

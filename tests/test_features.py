@@ -20,9 +20,16 @@ NOT_FEATURES = ["raid_outcome"]
 
 @pytest.fixture(scope="module")
 def silver() -> pl.DataFrame:
-    """One simulated evening as Silver."""
-    ((_, frame),) = simulate.simulate_raids(1, 4000, seed=3)
-    return as_silver(frame)
+    """A simulated evening with a death and with a pull that is long enough, as Silver."""
+    evenings = (frame for _, frame in simulate.simulate_raids(9, 6000, seed=3))
+    long_ms = 1500 * HORIZON_S
+    return as_silver(
+        next(
+            frame
+            for frame in evenings
+            if "player_death" in frame["event_type"] and (frame["encounter_duration_ms"] > long_ms).any()
+        )
+    )
 
 
 def built(silver: pl.DataFrame) -> gold.RaidGold:
@@ -110,7 +117,7 @@ def test_features_meet_their_contract_and_agree_with_the_seconds(silver: pl.Data
     seconds = built(silver).raid_timeline.filter(pl.col("second") < HORIZON_S)
     for row in table.to_dicts():
         of_pull = seconds.filter(encounter_id=row["encounter_id"])
-        assert row["damage_per_s"] == of_pull["damage"].sum() / HORIZON_S
+        assert row["damage_per_s"] == pytest.approx(of_pull["damage"].sum() / HORIZON_S, rel=1e-12)
         assert row["deaths"] == of_pull["deaths"].sum()
         assert row["boss_hp_pct"] == of_pull.sort("second")["boss_hp_pct"][-1]
         roles = row["tank_damage_per_s"] + row["healer_damage_per_s"] + row["dps_damage_per_s"]

@@ -89,6 +89,8 @@ INTEGERS: dict[str, tuple[float, float]] = {
 }
 NUMBERS: dict[str, tuple[float, float]] = {
     "simulate.pulls_per_evening": (1, 60),
+    "simulate.style_strength": (0, 5),
+    "simulate.win_probability_share": (0, 1),
     "silver.max_clock_skew_s": (0, NO_END),
     "gold.success_boss_hp_pct": (0, 100),
     "gold.reset_s": (0, NO_END),
@@ -101,6 +103,7 @@ ABOVE: dict[str, tuple[float, float]] = {
 }
 """Numbers that must lie above the first bound."""
 OTHERS = {
+    "simulate.faults": (3, "must hold lines like `name: value` (is 3)"),
     "import_logs.include_dungeons": ("maybe", "Input should be a valid boolean (is 'maybe')"),
     "features.horizons_s": ([], "Tuple should have at least 1 item after validation, not 0 (is [])"),
     "eda.raid_id": ("Raid 1", "String should match pattern '^[a-z0-9][a-z0-9_-]{2,63}$' (is 'Raid 1')"),
@@ -169,6 +172,7 @@ def test_what_is_no_number_keeps_its_bounds(tmp_path: Path, path: str, value: ob
             ["lr", "svm"],
             "classify.models.1: Input should be 'lr', 'rf', 'et', 'gbc' or 'ada' (is 'svm')",
         ),
+        ("features.horizons_s", [60, 30, 60], "features.horizons_s: 60 is given twice; keep one (is [60, 30, 60])"),
         ("report.authors", ["A", ""], "report.authors.1: String should have at least 1 character (is '')"),
     ],
 )
@@ -176,6 +180,37 @@ def test_an_element_of_a_list_is_named_with_its_position(
     tmp_path: Path, path: str, value: object, message: str
 ) -> None:
     assert without_line(told(changed(tmp_path, path, value))) == message
+
+
+FAULTS = list(params.Faults.model_fields)
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_rate_of_faults_keeps_its_bounds(tmp_path: Path, kind: str) -> None:
+    def with_rate(rate: object) -> Path:
+        rates = yaml.safe_load(SOURCE)["simulate"]["faults"]
+        return changed(tmp_path, "simulate.faults", {**rates, kind: rate})
+
+    where = f"simulate.faults.{kind}"
+    for inside in (0, 0.2):
+        assert params.load(with_rate(inside)).simulate.faults.model_dump()[kind] == inside
+    for outside, said in ((-0.01, "greater than or equal to 0"), (0.21, "less than or equal to 0.2")):
+        assert without_line(told(with_rate(outside))) == f"{where}: Input should be {said} (is {outside})"
+
+
+def test_rates_of_faults_of_events_add_up_to_1_at_most(tmp_path: Path) -> None:
+    of_events = [kind for kind in FAULTS if kind != "late_batch"]
+    most: dict[str, float] = {**dict.fromkeys(of_events, 0.2), of_events[-1]: 0, "late_batch": 0.2}
+    assert params.load(changed(tmp_path, "simulate.faults", most)).simulate.faults.model_dump() == most
+    said = without_line(told(changed(tmp_path, "simulate.faults", most | {of_events[-1]: 0.01})))
+    assert said.startswith(
+        "simulate.faults: the rates of duplicate, late, missing_field, clock_skew, outside_pull, invalid must not add "
+        "up to more than 1 (is {"
+    )
+
+
+def test_horizons_may_stand_in_any_order(tmp_path: Path) -> None:
+    assert value_at(changed(tmp_path, "features.horizons_s", [60, 30]), "features.horizons_s") == (60, 30)
 
 
 @pytest.mark.parametrize("path", INTEGERS)

@@ -151,6 +151,51 @@ def test_where_batches_begin_and_end_depends_on_no_part(
     assert [one.events.to_list() for one in cut] == [one.events.to_list() for one in expected]
 
 
+def arrivals(frame: pl.DataFrame, batch_size: int) -> list[datetime | None]:
+    return [batch.arrival for batch in replay.micro_batches([("raid001", frame)], batch_size, ARRIVAL)]
+
+
+def with_clock(frame: pl.DataFrame, place: int, ahead: timedelta) -> pl.DataFrame:
+    """The raid, the clock of one event wrong."""
+    is_wrong = pl.int_range(pl.len()) == place
+    return frame.with_columns(timestamp=pl.when(is_wrong).then(pl.col("timestamp") + ahead).otherwise("timestamp"))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 38), st.integers(1, 12), st.integers(101, 10_000_000), st.integers(1, 12))
+def test_a_lone_clock_that_runs_ahead_moves_no_arrival_beyond_its_neighbours(
+    place: int, batch_size: int, ahead_ms: int, encoded_at_once: int
+) -> None:
+    clean = raid_frame("raid001", 40)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replay, "ENCODED_AT_ONCE", encoded_at_once)
+        told = arrivals(with_clock(clean, place, timedelta(milliseconds=ahead_ms)), batch_size)
+    untold = place // batch_size if (place + 1) % batch_size == 0 else None
+    for number, (found, expected) in enumerate(zip(told, arrivals(clean, batch_size), strict=True)):
+        assert found is not None and expected is not None
+        # The last of its batch, an event 100 ms after the one before it, is missed by that much.
+        assert expected - found == (timedelta(milliseconds=100) if number == untold else timedelta(0))
+
+
+@settings(deadline=None)
+@given(st.integers(2, 37), st.integers(1, 12))
+def test_what_is_delivered_late_arrives_late_and_moves_nothing_before_it(late: int, batch_size: int) -> None:
+    clean = raid_frame("raid001", 40)
+    delivered = pl.concat([clean.tail(40 - late), clean.head(late)])
+    on_time = (40 - late) // batch_size  # batches without a late event
+    assert arrivals(delivered, batch_size)[:on_time] == arrivals(clean.tail(40 - late), batch_size)[:on_time]
+    for arrival in arrivals(delivered, batch_size)[on_time:]:
+        assert arrival is not None and arrival > clean["timestamp"][39]
+
+
+def test_the_first_and_the_last_event_of_a_raid_are_believed() -> None:
+    clean = raid_frame("raid001", 10)
+    hour = timedelta(hours=1)
+    (first,), (last,) = (arrivals(with_clock(clean, place, hour), 10) for place in (0, 9))
+    assert first is not None and first > clean["timestamp"][0] + hour
+    assert last is not None and last > clean["timestamp"][9] + hour
+
+
 def test_latencies_depend_on_seed_and_raid_and_lie_around_the_median() -> None:
     def latencies(raid_id: str, count: int, arrival: Arrival) -> list[timedelta]:
         return list(islice(replay.network_latencies(raid_id, arrival), count))
@@ -312,7 +357,8 @@ def test_an_interrupted_delivery_does_not_wait_to_try_again() -> None:
     with scripted((503, {"Retry-After": "30"}, {})) as (url, got):
 
         def raids() -> Iterator[replay.RaidPart]:
-            yield "raid001", raid_frame("raid001", 1)
+            # A batch is sent when the event after it is known.
+            yield "raid001", raid_frame("raid001", 2)
             deadline = time.monotonic() + 10
             while not got and time.monotonic() < deadline:
                 time.sleep(0.01)

@@ -89,6 +89,25 @@ METRICS: dict[str, Any] = {
             },
         },
     },
+    "score": {
+        "status": "ok",
+        "outcome": {
+            "status": "ok",
+            "horizon_s": 60,
+            "pulls": 63,
+            "ceiling": {"roc_auc": 0.9589, "log_loss": 0.2574, "brier": 0.0771},
+            **{
+                model: {"roc_auc": 0.8252, "log_loss": 0.3385, "brier": 0.105}
+                for model in ("winner", "logistic", "history", "base_rate")
+            },
+            "distance_from_truth": 0.1063,
+        },
+        "play_styles": {"dps": {"players": 134, "styles": 3, "found": 1, "ari": 0.4321}},
+        "faults": {
+            kind: {"brought_in": count, "caught": count}
+            for kind, count in {"invalid": 55, "duplicate": 1318, "clock_skew": 143, "outside_pull": 133}.items()
+        },
+    },
 }
 TABLES: dict[str, list[dict[str, Any]]] = {
     "plots/outcomes": [
@@ -400,10 +419,36 @@ def write_season_of_one_real_log(home: Path, outcomes: int = 3, **changes: dict[
         import_logs={"logs": 1, "lines": 10_433, "pulls": 1, "lines_not_understood": 2},
         classification={**reason, "horizon_s": 60},
         clustering=METRICS["clustering"] | reason | {"roles": {}},
+        score={"status": "no truth"},
         **changes,
     )
     for name in TABLES:
         write_table(home, name, TABLES[name][:outcomes] if name == "plots/outcomes" else [])
+
+
+@pytest.mark.parametrize(
+    ("language", "truth", "numbers"),
+    [
+        ("en", "Beside the truth", ("0.959", "0.43", "1,318 second deliveries", "off the true chance by 0.106")),
+        ("es", "Junto a la verdad", ("0,959", "0,43", "1318 segundas entregas", "aparta de la verdadera en 0,106")),
+    ],
+)
+def test_scores_stand_beside_the_truth_where_there_is_one(
+    run_of_stages: Path, papers: dict[str, report.Paper], language: str, truth: str, numbers: tuple[str, ...]
+) -> None:
+    for said in (truth, *numbers):
+        assert said in words_of(papers[language].html)
+    write_season_of_one_real_log(run_of_stages)
+    without = build(run_of_stages, language)
+    assert truth not in words_of(without.html)
+    assert not {"tbl:ceiling", "tbl:truth"} & set(without.document.labels)
+
+
+@pytest.mark.parametrize("language", report.LANGUAGES)
+def test_a_truth_of_too_few_pulls_and_players_still_makes_a_paper(run_of_stages: Path, language: str) -> None:
+    few = {"outcome": {"status": "too few pulls", "horizon_s": 60, "pulls": 2}, "play_styles": {}}
+    write_metrics(run_of_stages, score=METRICS["score"] | few)
+    assert not {"tbl:ceiling", "tbl:truth"} & set(build(run_of_stages, language).document.labels)
 
 
 @pytest.mark.parametrize(("language", "said"), [("en", "not possible with these data"), ("es", "no fue posible")])

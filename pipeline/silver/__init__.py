@@ -1,11 +1,13 @@
 """The stage that cleans, deduplicates and enriches Bronze, one raid at a time."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow
+import pyarrow.parquet as pq
 
 from pipeline import bronze, parallel, params, paths, settings
 from pipeline.errors import PipelineError
@@ -24,11 +26,14 @@ __all__ = [
     "raid_ids",
     "read_events",
     "run",
+    "stated_counts",
 ]
 
 EVENTS = "wow_raid_events/v1"
 QUARANTINE = "quarantine/v1"
 PART = "part-0.parquet"
+COUNTS = ("bronze_events", "silver_rows", "duplicates_removed", "quarantined")
+"""What each file states of its whole raid."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,16 @@ class RaidTask:
     source: Path
     target: Path
     params: params.Silver
+
+
+@dataclass(frozen=True)
+class StatedCounts:
+    """What the files of one raid say of the whole raid."""
+
+    bronze_events: int = 0
+    silver_rows: int = 0
+    duplicates_removed: int = 0
+    quarantined: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,6 +101,24 @@ def event_files(silver: Path, raid_id: str) -> list[Path]:
 def read_events(silver: Path, raid_id: str) -> pl.DataFrame:
     """One raid's Silver events (`tables.SilverEvents`), sorted by (timestamp, event_id)."""
     return read_table(event_files(silver, raid_id), SilverEvents)
+
+
+def stated_counts(silver: Path, raid_id: str) -> StatedCounts:
+    """What became of one raid's events, as its files state it; nothing, of a raid that has none.
+
+    Raises:
+        PipelineError: a file is damaged.
+    """
+    quarantined = silver / QUARANTINE / f"raidid={raid_id}" / PART
+    file = next((file for file in (*event_files(silver, raid_id), quarantined) if file.exists()), None)
+    if file is None:
+        return StatedCounts()
+    try:
+        stated = pq.read_schema(file).metadata
+        counts = {name: json.loads(stated[name.encode()]) for name in COUNTS}
+    except (pyarrow.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise PipelineError(f"{file}: is damaged ({str(error).strip()}): {paths.how_to_mend(file)}") from error
+    return StatedCounts(**counts)
 
 
 def clean_and_write(task: RaidTask) -> RaidBooks:

@@ -1,6 +1,6 @@
-"""The world's abilities as arrays, so that a pull can draw thousands of actions at once.
+"""The world's abilities as arrays, which compiled code reads.
 
-An actor's *kind* is the index of its specialisation, or, for a pet, that plus the number of specialisations.
+A player's *kind* is the index of the specialisation in the world.
 """
 
 from dataclasses import dataclass
@@ -21,6 +21,9 @@ NONE = -1
 CONSUMABLE = "Healing Potion"
 
 
+ABILITY = np.dtype([("mean", np.float64), ("effect", np.int64), ("is_cast", np.bool_), ("is_periodic", np.bool_)])
+
+
 class Effect(IntEnum):
     """What an action does beyond being cast."""
 
@@ -28,39 +31,59 @@ class Effect(IntEnum):
     DAMAGE = 1
     HEAL = 2
     RESOURCE = 3
+    SHIELD = 4
+    DEFENSIVE = 5
+    POTION = 6
 
 
-class Aim(IntEnum):
-    """Whom an action meets."""
+class BossAbility(IntEnum):
+    """What a boss and its adds can do, as a place among the boss's abilities."""
 
-    SELF = 0
-    ENEMY = 1
-    ALLY = 2
+    TANK_HIT = 0
+    PULSE = 1
+    AVOIDABLE = 2
+    FAILURE = 3
+    SPELL = 4
+    CURSE = 5
+    ADD_HIT = 6
 
 
 @dataclass(frozen=True)
 class Abilities:
-    """All abilities, one row each, and which of them each kind of actor uses."""
+    """All abilities, one row each, and which of them each kind of actor has."""
 
     names: pl.DataFrame
     """ability_id, ability_name, ability_school, ability_category by ability."""
     mean: Floats
     effect: Ints
-    aim: Ints
     is_cast: Flags
     """Whether its use is a spell_cast event (a tick or a pet's attack is none)."""
     is_periodic: Flags
-    kind_abilities: Ints
-    """Abilities by (kind, slot)."""
-    kind_cumulative: Floats
-    """Cumulative probability of the slots by (kind, slot)."""
+    kind_slots: Ints
+    """Abilities by (kind, slot), NONE where the kind lacks it; slots as in `SLOTS`."""
+    interrupt: Ints
+    """By kind, or NONE; so are the next."""
+    dispel: Ints
+    taunt: Ints
     resurrect: Ints
-    """The battle resurrection by kind, or NONE."""
-    absorb: Ints
-    """The shield by kind, or NONE."""
-    boss_tank_hit: Ints
-    boss_pulse: Ints
-    boss_avoidable: Ints
+    shield: Ints
+    pet: Ints
+    """The attack of the kind's pet."""
+    boss: Ints
+    """By (boss, `BossAbility`)."""
+
+    @property
+    def records(self) -> NDArray[np.void]:
+        """What the engine must know, one record by ability."""
+        columns = {"mean": self.mean, "effect": self.effect, "is_cast": self.is_cast, "is_periodic": self.is_periodic}
+        records = np.zeros(len(self.mean), dtype=ABILITY)
+        for name, values in columns.items():
+            records[name] = values
+        return records
+
+
+SLOTS: tuple[Slot, ...] = ("filler", "heavy", "periodic", "shield", "defensive", "consumable", "resource")
+"""What an action is chosen from."""
 
 
 class _Builder:
@@ -68,117 +91,82 @@ class _Builder:
 
     def __init__(self) -> None:
         self.rows: list[tuple[str | None, str | None, str | None, str | None]] = []
-        self.traits: list[tuple[float, Effect, Aim, bool, bool]] = []
+        self.traits: list[tuple[float, Effect, bool, bool]] = []
 
-    def add(  # noqa: PLR0913 (one argument per column)
+    def add(
         self,
         name: str | None,
         school: str | None,
         category: str | None,
-        *,
         mean: float = 0.0,
         effect: Effect = Effect.NOTHING,
-        aim: Aim = Aim.SELF,
-        is_cast: bool = True,
-        is_periodic: bool = False,
+        *,
+        is_tick: bool = False,
+        is_silent: bool = False,
     ) -> int:
+        """A further ability; `is_silent`: using it is no cast."""
         ability_id = None if name is None else "".join(c if c.isalnum() else "_" for c in name.lower())
         self.rows.append((ability_id, name, school, category))
-        self.traits.append((mean, effect, aim, is_cast, is_periodic))
+        self.traits.append((mean, effect, not (is_tick or is_silent), is_tick))
         return len(self.rows) - 1
 
-    def strike(self, spec: Specialization, slot: Slot, name: str, mean: float) -> int:
-        heals = spec.role == "healer"
-        periodic = slot == "periodic"
-        return self.add(
-            name,
-            spec.school,
-            "heal" if heals else "damage",
-            mean=mean,
-            effect=Effect.HEAL if heals else Effect.DAMAGE,
-            aim=Aim.ALLY if heals else Aim.ENEMY,
-            is_cast=not periodic,
-            is_periodic=periodic,
-        )
+    def optional(self, name: str | None, school: str, category: str) -> int:
+        """An ability without an amount that not every class has, or NONE."""
+        return NONE if name is None else self.add(name, school, category)
 
     def slot(self, game_class: GameClass, spec: Specialization, slot: Slot, mean: float) -> int:
         """The ability that a specialisation uses in a slot, or NONE."""
         match slot:
             case "filler" | "heavy" | "periodic":
-                return self.strike(spec, slot, getattr(spec, slot), mean)
+                heals = spec.role == "healer"
+                category, effect = ("heal", Effect.HEAL) if heals else ("damage", Effect.DAMAGE)
+                return self.add(getattr(spec, slot), spec.school, category, mean, effect, is_tick=slot == "periodic")
             case "resource":
-                return self.add(None, None, None, effect=Effect.RESOURCE, is_cast=False)
+                return self.add(None, None, None, effect=Effect.RESOURCE, is_silent=True)
             case "consumable":
-                return self.add(CONSUMABLE, None, "consumable")
-        name: str | None = getattr(game_class, slot)
-        aim = {"interrupt": Aim.ENEMY, "taunt": Aim.ENEMY, "dispel": Aim.ALLY}.get(slot, Aim.SELF)
-        return NONE if name is None else self.add(name, spec.school, slot, aim=aim)
+                return self.add(CONSUMABLE, None, "consumable", effect=Effect.POTION)
+            case "shield":
+                return NONE if spec.absorb is None else self.add(spec.absorb, spec.school, "heal", mean, Effect.SHIELD)
+        if game_class.defensive is None:
+            return NONE
+        return self.add(game_class.defensive, spec.school, "defensive", effect=Effect.DEFENSIVE)
 
 
 def compile_abilities(world: World) -> Abilities:
     """The world's abilities as arrays."""
     builder = _Builder()
-    slots = max(len(rules) for rules in world.roles.values())
     specs = world.specializations
-    abilities = np.zeros((2 * len(specs), slots), dtype=np.int64)
-    cumulative = np.ones((2 * len(specs), slots))
-    resurrect = np.full(2 * len(specs), NONE)
-    absorb = np.full(2 * len(specs), NONE)
+    slots = np.full((len(specs), len(SLOTS)), NONE)
+    others = {name: np.full(len(specs), NONE) for name in ("interrupt", "dispel", "taunt", "resurrect", "pet")}
     for kind, (class_name, _, spec) in enumerate(specs):
         game_class = world.classes[class_name]
-        rules = world.roles[spec.role]
-        used = [(builder.slot(game_class, spec, slot, rule.mean), rule.weight) for slot, rule in rules.items()]
-        _fill(abilities[kind], cumulative[kind], [(ability, weight) for ability, weight in used if ability != NONE])
-        if game_class.resurrect:
-            resurrect[kind] = builder.add(game_class.resurrect, spec.school, "resurrect", aim=Aim.ALLY)
-        if spec.absorb:
-            absorb[kind] = builder.add(spec.absorb, spec.school, "heal", aim=Aim.ALLY)
+        rules = world.roles[spec.role].slots
+        for place, slot in enumerate(SLOTS):
+            if slot in rules:
+                slots[kind, place] = builder.slot(game_class, spec, slot, rules[slot].mean)
+        for name in ("interrupt", "dispel", "taunt", "resurrect"):
+            others[name][kind] = builder.optional(getattr(game_class, name), spec.school, name)
         if spec.pet:
-            attack = builder.add(
-                spec.pet,
-                "physical",
-                "damage",
-                mean=world.pet_attack.mean,
-                effect=Effect.DAMAGE,
-                aim=Aim.ENEMY,
-                is_cast=False,
+            others["pet"][kind] = builder.add(
+                spec.pet, "physical", "damage", world.pet_attack.mean, Effect.DAMAGE, is_silent=True
             )
-            _fill(abilities[kind + len(specs)], cumulative[kind + len(specs)], [(attack, world.pet_attack.weight)])
-    bosses = np.array([_boss_abilities(builder, boss) for boss in world.bosses])
-    return _table(builder, abilities, cumulative, resurrect, absorb, bosses)
-
-
-def _fill(abilities: Ints, cumulative: Floats, used: list[tuple[int, float]]) -> None:
-    weights = np.array([weight for _, weight in used])
-    abilities[: len(used)] = [ability for ability, _ in used]
-    cumulative[: len(used) - 1] = np.cumsum(weights)[:-1] / weights.sum()
-
-
-def _boss_abilities(builder: _Builder, boss: Boss) -> tuple[int, int, int]:
-    return (
-        builder.add(boss.tank_hit, "physical", "damage"),
-        builder.add(boss.pulse, boss.school, "damage"),
-        builder.add(boss.avoidable, boss.school, "damage"),
-    )
-
-
-def _table(
-    builder: _Builder, abilities: Ints, cumulative: Floats, resurrect: Ints, absorb: Ints, bosses: Ints
-) -> Abilities:
-    mean, effect, aim, is_cast, is_periodic = zip(*builder.traits, strict=True)
+    bosses = np.array([[builder.add(*named) for named in _boss_abilities(boss)] for boss in world.bosses])
+    mean, effect, is_cast, is_periodic = zip(*builder.traits, strict=True)
     columns = ["ability_id", "ability_name", "ability_school", "ability_category"]
     return Abilities(
         names=pl.DataFrame(builder.rows, schema=dict.fromkeys(columns, pl.String), orient="row"),
         mean=np.array(mean),
         effect=np.array(effect, dtype=np.int64),
-        aim=np.array(aim, dtype=np.int64),
         is_cast=np.array(is_cast),
         is_periodic=np.array(is_periodic),
-        kind_abilities=abilities,
-        kind_cumulative=cumulative,
-        resurrect=resurrect,
-        absorb=absorb,
-        boss_tank_hit=bosses[:, 0],
-        boss_pulse=bosses[:, 1],
-        boss_avoidable=bosses[:, 2],
+        kind_slots=slots,
+        shield=slots[:, SLOTS.index("shield")],
+        boss=bosses,
+        **others,
     )
+
+
+def _boss_abilities(boss: Boss) -> list[tuple[str, str, str]]:
+    """In the order of `BossAbility`."""
+    names = (boss.tank_hit, boss.pulse, boss.avoidable, boss.trial, boss.spell, boss.curse, boss.add_hit)
+    return [(name, "physical" if name == boss.tank_hit else boss.school, "damage") for name in names]

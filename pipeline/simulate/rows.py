@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 from numpy.random import Generator
 from numpy.typing import NDArray
 
@@ -18,6 +19,8 @@ from pipeline.simulate.abilities import NONE, Abilities, Ints
 from pipeline.simulate.teams import Entities
 
 SOURCE_SYSTEM = "simulator"
+UUID_LENGTH = 36
+HEX_PLACES = [place for place in range(UUID_LENGTH) if place not in (8, 13, 18, 23)]
 AMOUNTS = (
     "damage_amount",
     "healing_amount",
@@ -68,12 +71,6 @@ def event_rows(event_type: str, ms: Ints, source: Ints | int, **columns: Any) ->
     return rows
 
 
-def in_order(blocks: Sequence[Rows]) -> Rows:
-    """All events by time; at the same millisecond in the order of the blocks, inside a block in its own."""
-    rows = np.concatenate(blocks)
-    return rows[np.argsort(rows["ms"], kind="stable")]
-
-
 @dataclass(frozen=True)
 class PulledEvents:
     """One pull's events in order, and what its start and end events state."""
@@ -107,12 +104,15 @@ def raid_frame(
             "event_type": kinds,
             "timestamp": pl.Series(timestamp_ms).cast(pl.Datetime("ms", "UTC")),
             "encounter_duration_ms": np.ascontiguousarray(rows["ms"]),
-            **{name: pl.Series(np.ascontiguousarray(rows[name])).fill_nan(None) for name in AMOUNTS},
-            **{name: _or_null(rows[name]).cast(pl.Boolean) for name in FLAGS},
-            "phase": _or_null(rows["phase"]),
+            **{name: np.ascontiguousarray(rows[name]) for name in (*AMOUNTS, *FLAGS, "phase")},
         }
     ).with_columns(
-        pl.lit(raid_id).alias("raid_id"), pl.lit(team_id).alias("team_id"), pl.lit(SOURCE_SYSTEM).alias("source_system")
+        pl.lit(raid_id).alias("raid_id"),
+        pl.lit(team_id).alias("team_id"),
+        pl.lit(SOURCE_SYSTEM).alias("source_system"),
+        pl.col(AMOUNTS).fill_nan(None),
+        pl.col(FLAGS).replace(NONE, None).cast(pl.Boolean),
+        pl.col("phase").replace(NONE, None),
     )
     columns = [_sources(rows, entities), _targets(rows, entities), _gather(abilities.names, rows["ability"])]
     return wire.event_frame(
@@ -175,7 +175,7 @@ def _pull_columns(raid_id: str, pulls: Sequence[PulledEvents], number: Ints, kin
     )
 
 
-def time_ordered_uuids(timestamp_ms: Ints, rng: Generator) -> list[str]:
+def time_ordered_uuids(timestamp_ms: Ints, rng: Generator) -> pl.Series:
     """UUIDs version 7 (RFC 9562): milliseconds, a counter inside the millisecond, 62 random bits.
 
     Their order is that of the events, so (timestamp, event_id) keeps what happened first inside a millisecond first.
@@ -190,6 +190,8 @@ def time_ordered_uuids(timestamp_ms: Ints, rng: Generator) -> list[str]:
     low = rng.integers(0, 1 << 62, size=count, dtype=np.uint64) | np.uint64(1 << 63)
     raw = np.stack([high, low], axis=1).astype(">u8").view(np.uint8).reshape(count, 16)
     digits = np.frombuffer(raw.tobytes().hex().encode(), dtype=np.uint8).reshape(count, 32)
-    text = np.full((count, 36), ord("-"), dtype=np.uint8)
-    text[:, [place for place in range(36) if place not in (8, 13, 18, 23)]] = digits
-    return list(text.view("S36").ravel().astype("U36").tolist())
+    text = np.full((count, UUID_LENGTH), ord("-"), dtype=np.uint8)
+    text[:, HEX_PLACES] = digits
+    offsets = np.arange(0, UUID_LENGTH * (count + 1), UUID_LENGTH, dtype=np.int64)
+    array = pa.LargeStringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(text))
+    return pl.Series("event_id", array)

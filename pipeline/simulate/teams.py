@@ -1,6 +1,6 @@
 """Teams and their pools of players, and all that can be the source or target of an event."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,22 +9,25 @@ from numpy.random import Generator, SeedSequence
 
 from pipeline.events import PlayerClass, ResourceType, Role
 from pipeline.simulate.abilities import NONE, Floats, Ints
-from pipeline.simulate.world import PlayedDifficulty, World
+from pipeline.simulate.world import PlayedDifficulty, Style, World
 
 PLAYER_LEVEL = 70
 TANKS = 2
 MYTHIC_RAID_SIZE = 20
-RAID_SIZES = (10, 20)
+RAID_SIZES = (14, 27)
 # Teams take turns, so that a season of few teams has all three difficulties.
 DIFFICULTY_TURNS: tuple[PlayedDifficulty, ...] = ("heroic", "mythic", "normal", "heroic")
-BENCH_SHARE = 0.4
+BENCH_SHARE = 0.9
+WAVES = 16
 ITEM_LEVEL_SD = 9.0
-TEMPO_LOG_SD = 0.12
+TEMPO_LOG_SD = (0.26, 0.52)
+"""Below and above the common rhythm: some act twice as often as most, few half as often."""
 CRIT_CHANCES = (0.15, 0.30)
 NAME_ONSETS = ("b", "br", "d", "dr", "f", "g", "gr", "k", "l", "m", "n", "r", "s", "sh", "t", "th", "v", "z")
 NAME_VOWELS = ("a", "e", "i", "o", "u", "ae", "ia")
 NAME_ENDINGS = ("n", "r", "s", "l", "th", "x", "nd", "")
 MAX_NAME_LENGTH = 12
+FITTING_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Player:
     """Item level above the team's average."""
     crit_chance: float
     pet_name: str | None
+    style: Style
+    """Latent: nothing in the events names it."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,8 @@ class Entities:
     """The pet's row by player, or NONE."""
     boss: Ints
     """The row by boss."""
-    add: Ints
-    """The row of a boss's adds, or NONE."""
+    adds: Ints
+    """The rows of a boss's adds by (boss, wave, place), NONE where the boss has none."""
 
 
 def build_team(world: World, seed: int, index: int) -> Team:
@@ -96,17 +101,37 @@ def build_team(world: World, seed: int, index: int) -> Team:
     bench = {role: max(1, round(BENCH_SHARE * count)) for role, count in roles.items()}
     pool = [role for role, count in roles.items() for _ in range(count + bench[role])]
     names = invent_names(rng, 2 * len(pool))
+    shares = specialization_shares(world, roles)
     players = tuple(
-        _player(world, rng, f"player-t{index + 1:02d}-{number:02d}", role, names[2 * number - 2 : 2 * number])
+        _player(world, rng, f"player-t{index + 1:02d}-{number:02d}", role, names[2 * number - 2 : 2 * number], shares)
         for number, role in enumerate(pool, start=1)
     )
     return Team(index, difficulty, skill, roles, players)
 
 
-def _player(world: World, rng: Generator, player_id: str, role: Role, names: Sequence[str]) -> Player:
-    kinds = [(kind, *spec) for kind, spec in enumerate(world.specializations) if spec[2].role == role]
-    shares = np.array([world.classes[class_name].share for _, class_name, _, _ in kinds])
-    kind, class_name, name, spec = kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))]
+def specialization_shares(world: World, roles: Mapping[Role, int]) -> Floats:
+    """By specialisation its share of a pool with so many players of each role, so that the classes have theirs.
+
+    Iterative proportional fitting (Deming and Stephan 1940): each class and each role in turn is scaled to its sum.
+    """
+    classes, of_class = np.unique([name for name, _, _ in world.specializations], return_inverse=True)
+    names, of_role = np.unique([spec.role for _, _, spec in world.specializations], return_inverse=True)
+    class_shares = np.array([world.classes[name].share for name in classes])
+    role_shares = np.array([roles[name] for name in names], dtype=np.float64)
+    shares = np.ones(len(of_class))
+    for _ in range(FITTING_STEPS):
+        for group, wanted in (
+            (of_class, class_shares / class_shares.sum()),
+            (of_role, role_shares / role_shares.sum()),
+        ):
+            shares *= (wanted / np.bincount(group, weights=shares))[group]
+    return shares
+
+
+def _player(world: World, rng: Generator, player_id: str, role: Role, names: Sequence[str], shares: Floats) -> Player:
+    kinds = [kind for kind, (_, _, spec) in enumerate(world.specializations) if spec.role == role]
+    kind = kinds[int(rng.choice(len(kinds), p=shares[kinds] / shares[kinds].sum()))]
+    class_name, name, spec = world.specializations[kind]
     return Player(
         player_id=player_id,
         name=names[0],
@@ -116,12 +141,18 @@ def _player(world: World, rng: Generator, player_id: str, role: Role, names: Seq
         resource=spec.resource,
         kind=kind,
         skill=float(rng.normal()),
-        tempo=float(np.exp(rng.normal(0, TEMPO_LOG_SD))),
+        tempo=_tempo(float(rng.normal())),
         attendance=float(rng.normal()),
         item_level_offset=float(rng.normal(0, ITEM_LEVEL_SD)),
         crit_chance=float(rng.uniform(*CRIT_CHANCES)),
         pet_name=names[1] if spec.pet else None,
+        style=list(world.roles[role].styles)[int(rng.integers(len(world.roles[role].styles)))],
     )
+
+
+def _tempo(z: float) -> float:
+    below, above = TEMPO_LOG_SD
+    return float(np.exp(z * (above if z > 0 else below)))
 
 
 def invent_names(rng: Generator, count: int) -> list[str]:
@@ -142,7 +173,13 @@ def team_entities(world: World, team: Team, item_levels: Floats) -> Entities:
         item_levels: this evening's, by player.
     """
     owners = [index for index, player in enumerate(team.players) if player.pet_name]
-    with_adds = [index for index, boss in enumerate(world.bosses) if boss.add]
+    adds = [
+        {"id": f"add-{boss.slug}-w{wave + 1}-{place + 1}", "name": boss.add, "entity_type": "add"}
+        for boss in world.bosses
+        if boss.add
+        for wave in range(WAVES)
+        for place in range(world.mechanics.adds)
+    ]
     pets_from = len(team.players)
     bosses_from = pets_from + len(owners)
     adds_from = bosses_from + len(world.bosses)
@@ -150,17 +187,22 @@ def team_entities(world: World, team: Team, item_levels: Floats) -> Entities:
         *(_player_row(player, level) for player, level in zip(team.players, item_levels.tolist(), strict=True)),
         *(_pet_row(team.players[owner]) for owner in owners),
         *({"id": f"boss-{boss.slug}", "name": boss.name, "entity_type": "boss"} for boss in world.bosses),
-        *(
-            {"id": f"add-{boss.slug}", "name": boss.add, "entity_type": "add"}
-            for boss in (world.bosses[index] for index in with_adds)
-        ),
+        *adds,
     ]
     return Entities(
         rows=pl.DataFrame(rows, schema=ENTITY_SCHEMA),
         pet=_places(len(team.players), owners, pets_from),
         boss=np.arange(bosses_from, adds_from),
-        add=_places(len(world.bosses), with_adds, adds_from),
+        adds=_add_places(world, adds_from),
     )
+
+
+def _add_places(world: World, first: int) -> Ints:
+    places = np.full((len(world.bosses), WAVES, world.mechanics.adds), NONE)
+    with_adds = [index for index, boss in enumerate(world.bosses) if boss.add]
+    count = len(with_adds) * WAVES * world.mechanics.adds
+    places[with_adds] = first + np.arange(count).reshape(len(with_adds), WAVES, world.mechanics.adds)
+    return places
 
 
 ENTITY_SCHEMA = pl.Schema(

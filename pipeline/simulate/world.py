@@ -1,5 +1,6 @@
 """What `world.yaml` says of bosses, difficulties, classes, specialisations and roles, typed and checked."""
 
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline import params
 from pipeline.events import PlayerClass, ResourceType, Role, School
 
-Slot = Literal["filler", "heavy", "periodic", "interrupt", "dispel", "defensive", "taunt", "consumable", "resource"]
+Slot = Literal["filler", "heavy", "periodic", "shield", "defensive", "consumable", "resource"]
+Style = Literal["aggressive", "mechanic", "utility", "tank", "raid", "rescue", "survival"]
 PlayedDifficulty = Literal["normal", "heroic", "mythic"]
 Positive = Annotated[float, Field(gt=0)]
 HealthPct = Annotated[float, Field(gt=0, lt=100)]
@@ -27,15 +29,94 @@ class SlotRule(_Data):
     """Mean amount before crits, at the reference item level and average skill; 0 where there is none."""
 
 
+class StyleRule(_Data):
+    """What a play style changes, at strength 1.
+
+    A weight is multiplied by exp(strength x value), a chance's logit shifted by strength x value.
+    """
+
+    power: float = 0.0
+    """Log of amounts."""
+    carelessness: float = 0.0
+    """Log of the chance to be met by what can be avoided."""
+    interrupt: float = 0.0
+    dispel: float = 0.0
+    adds_first: float = 0.0
+    aim_tank: float = 0.0
+    aim_weakest: float = 0.0
+    aim_anybody: float = 0.0
+    slots: dict[Slot, float] = {}
+
+
+class RoleRule(_Data):
+    """How a role plays."""
+
+    gap_s: Positive
+    """Mean time between two actions at the real rhythm, s."""
+    health: Positive
+    """Multiple of a damage dealer's."""
+    adds_first: Annotated[float, Field(ge=0, lt=1)]
+    """Chance that a hit goes to an add while there is one."""
+    interrupt: Annotated[float, Field(ge=0)]
+    """How readily it interrupts, relative to others."""
+    dispel: Annotated[float, Field(ge=0)]
+    aim: tuple[float, float, float] = (0.3, 0.3, 0.4)
+    """How often a healer heals a tank, the weakest, anybody."""
+    slots: dict[Slot, SlotRule]
+    styles: dict[Style, StyleRule]
+
+
+class Mechanics(_Data):
+    """What bosses do where a difficulty's and a boss's `damage` are 1; damage in shares of a damage dealer's health."""
+
+    tank_hit: Positive
+    tank_hit_s: Positive
+    """Mean time between two, s; so are the next."""
+    pulse: Positive
+    pulse_s: Positive
+    avoidable: Positive
+    avoidable_s: Positive
+    avoidable_chance: Positive
+    """That an average raider is met, each time."""
+    add_hit: Positive
+    wave_s: Positive
+    adds: Annotated[int, Field(ge=1, le=8)]
+    """In a wave."""
+    add_health_s: Positive
+    """How long a raider, by the mean of the raid, needs for an add, s."""
+    spell: Positive
+    spell_s: Positive
+    curse: Positive
+    curse_s: Positive
+    trial_s: Positive
+    first_trial_s: Positive
+    phase_harm: Annotated[float, Field(ge=0)]
+    """So much harder are hits with each further phase, share."""
+    phase_power: Annotated[float, Field(ge=0)]
+    """So much more raiders do with each further phase, share."""
+
+
 class Difficulty(_Data):
     """What a difficulty makes of every boss."""
 
     health: Positive
     """Multiple of the boss's health."""
-    hazard: Positive
-    """Multiple of the players' hazard of death."""
-    errors: Positive
-    """Multiple of the rate of raid-wide errors."""
+    enrage: Annotated[float, Field(gt=1)]
+    """When the boss enrages, in multiples of a reference raid's fight."""
+    damage: Positive
+    """Multiple of what its hits do."""
+    trial_failure: Annotated[float, Field(gt=0, lt=1)]
+    """Chance that an unpractised team of average skill fails the first trial."""
+    late_trials: Annotated[float, Field(gt=-1)]
+    """So much more of that chance has the last trial than the first; less, where negative."""
+    practice: Positive
+    """That chance falls with this power of how often the team has met the trial."""
+    failure: Positive
+    """Mean hit of a failed trial on everybody, in shares of a damage dealer's health."""
+    contrast: Positive
+    """The bosses' `trials` to this power: how much more they differ than at 1."""
+    mispull: Annotated[float, Field(ge=0, lt=1)]
+    """Chance that a pull begins wrong and is reset."""
     item_level: Positive
     """A team's average item level in its first evening."""
 
@@ -46,13 +127,11 @@ class Boss(_Data):
     slug: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
     name: Annotated[str, Field(min_length=1, max_length=64)]
     fight_s: Positive
-    """How long a reference raid needs for the boss's health at normal, s."""
-    hazard: Positive
-    """Multiple of the common hazard of death."""
-    errors: Positive
-    """Multiple of the common rate of raid-wide errors."""
-    enrage_s: Positive
-    """When the boss enrages, s after the pull."""
+    """How long a reference raid needs for the boss's health where the difficulty's `health` is 1, s."""
+    damage: Positive
+    """Multiple of what bosses' hits do."""
+    trials: Positive
+    """Multiple of the chance to fail a trial."""
     school: School
     phases: tuple[HealthPct, ...]
     """Health at which phases 2, 3, … begin, %, falling."""
@@ -61,6 +140,13 @@ class Boss(_Data):
     """The ability that meets the whole raid."""
     avoidable: str
     """The ability that good play avoids."""
+    trial: str
+    """What meets everybody when one raider fails."""
+    spell: str
+    """What an interrupt stops."""
+    curse: str
+    """What a dispel takes off."""
+    add_hit: str = "Swipe"
     add: Annotated[str, Field(max_length=64)] | None = None
     """The name of the boss's adds, if it has any."""
 
@@ -98,7 +184,10 @@ class World(_Data):
     """The whole of `world.yaml`."""
 
     reference_item_level: Positive
-    roles: dict[Role, dict[Slot, SlotRule]]
+    reference_health: Positive
+    """A damage dealer's, at the reference item level."""
+    roles: dict[Role, RoleRule]
+    mechanics: Mechanics
     pet_attack: SlotRule
     difficulties: dict[PlayedDifficulty, Difficulty]
     bosses: Annotated[tuple[Boss, ...], Field(min_length=1)]
@@ -113,12 +202,14 @@ class World(_Data):
             for specialization_name, specialization in game_class.specializations.items()
         ]
 
-    def mean_damage_per_action(self) -> float:
-        """A damage dealer's mean damage per action before crits, at the reference item level and average skill."""
-        rules = self.roles["dps"].values()
-        return sum(rule.weight * rule.mean for rule in rules) / sum(rule.weight for rule in rules)
+    def mean_per_action(self, role: Role) -> float:
+        """A role's mean amount per action before crits, at the reference item level and average skill."""
+        slots = self.roles[role].slots
+        dealt = sum(slots[slot].weight * slots[slot].mean for slot in ("filler", "heavy", "periodic"))
+        return dealt / sum(rule.weight for rule in slots.values())
 
 
+@cache
 def load() -> World:
     """Read the package's `world.yaml`.
 

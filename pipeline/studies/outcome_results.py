@@ -71,6 +71,7 @@ def write(results: Results, resamples: int, seed: int) -> dict[str, Any]:
         "scores": pd.concat([table.assign(sample=sample) for sample, table in samples.items()]),
         "difficulty": results.difficulties,
         "importance": results.importance,
+        "predictions": results.predictions,
     }
     for name, table in tables.items():
         figures.write_csv(table.round(DIGITS), paths.TABLES / f"classification-{name}.csv")

@@ -71,7 +71,7 @@ def test_a_damaged_table_is_named_with_its_stage_and_that_stage_repairs_it(
 @pytest.mark.parametrize("how", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_raid_is_named_with_the_stage_that_makes_it(checkout: Path, how: Damage) -> None:
     for folder, maker in ((paths.SIMULATED, "simulate"), (paths.IMPORTED, "import_logs")):
-        file = files(folder)[-1]
+        file = wire.raid_files(folder)[-1]
         damage(file, how)
         with pytest.raises(PipelineError, match=rf"{file}: .*`dvc repro {maker}`"):
             wire.read_raid(file)
@@ -81,7 +81,7 @@ def test_a_damaged_raid_is_named_with_the_stage_that_makes_it(checkout: Path, ho
 
 
 def test_ingest_stops_at_a_damaged_raid_and_keeps_its_old_output(checkout: Path, built: Built) -> None:
-    file = files(paths.SIMULATED)[1]
+    file = wire.raid_files(paths.SIMULATED)[1]
     damage(file, DAMAGES["truncated"])
     with pytest.raises(PipelineError, match=rf"{file}: .*`dvc repro simulate`"):
         RUNS["ingest"]()

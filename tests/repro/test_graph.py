@@ -16,6 +16,11 @@ from tests.repro.conftest import STAGES, Season
 
 GRAPH: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
+FOREIGN_PARAMS: dict[str, set[str]] = {
+    "report": set(PARAMS),  # the paper states the settings of all
+    # Where a wrong clock must lie to be caught, and when the chance to win is asked for.
+    "simulate": {"ingest.batch_size", "ingest.network_latency_ms", "silver.max_clock_skew_s", "features.horizons_s"},
+}
 # The thin shell through which every stage is entered: it imports lazily and computes nothing.
 SHELL = {"pipeline", "pipeline.cli", "pipeline.__main__"}
 
@@ -45,6 +50,12 @@ def test_every_layer_is_there(season: Season) -> None:
     for notebook in ("01-eda", "02-classification", "03-clustering"):
         assert (root / f"reports/notebooks/{notebook}.ipynb").is_file()
         assert (root / f"reports/notebooks/{notebook}.html").is_file()
+    assert {file.stem for file in (root / "data/simulated/truth").iterdir()} == {
+        "players",
+        "pulls",
+        "faults",
+        "win_probability",
+    }
     for language in ("en", "es"):
         assert (root / f"reports/report.{language}.pdf").read_bytes().startswith(b"%PDF")
 
@@ -75,13 +86,48 @@ def test_a_stage_depends_on_exactly_the_modules_it_imports(season: Season, stage
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_no_parameters_but_its_own(stage: str) -> None:
     own = set(GRAPH[stage].get("params", []))
-    assert own <= ({stage} if stage != "report" else set(PARAMS))  # the paper states the settings of all
+    assert own <= {stage} | FOREIGN_PARAMS.get(stage, set())
+
+
+def test_a_stage_depends_on_all_the_parameters_that_it_reads() -> None:
+    """Of the simulation, which alone reads single ones of other stages."""
+    source = (ROOT / "pipeline/simulate/__init__.py").read_text()
+    read = {f"{section}.{name}" for section, name in re.findall(r"\bgiven\.(\w+)\.(\w+)", source)}
+    assert {path for path in read if not path.startswith("simulate.")} == FOREIGN_PARAMS["simulate"]
+    assert FOREIGN_PARAMS["simulate"] <= set(GRAPH["simulate"]["params"])
+
+
+def test_no_stage_but_the_scoring_depends_on_the_truth() -> None:
+    truth = "data/simulated/truth"
+    near = {
+        stage: [
+            path
+            for path in (*given["deps"], *given.get("outs", []))
+            if isinstance(path, str) and (truth.startswith(path) or path.startswith(truth))
+        ]
+        for stage, given in GRAPH.items()
+    }
+    assert {stage: paths for stage, paths in near.items() if paths} == {"simulate": [truth], "score": [truth]}
+    assert {path for given in GRAPH.values() for path in given["deps"] if "data/simulated" in path} == {
+        "data/simulated/raids",
+        truth,
+    }
 
 
 def test_git_sees_only_what_is_committed(season: Season) -> None:
     changed = season.checkout.run("git", "status", "--porcelain").stdout.splitlines()
     assert [line for line in changed if not line.startswith(" M")] == []
     assert all(re.fullmatch(r" M (dvc\.lock|reports/(metrics|plots|tables)/.+)", line) for line in changed), changed
+
+
+def test_the_layers_caught_what_the_simulation_brought_in(season: Season) -> None:
+    found = season.checkout.metrics("score")
+    assert found["status"] == "ok"
+    assert all(counts["brought_in"] == counts["caught"] for counts in found["faults"].values())
+    brought_in = season.checkout.metrics("simulate")["faults"]
+    assert {kind: counts["caught"] for kind, counts in found["faults"].items()} == {
+        kind: brought_in.get(kind, 0) for kind in found["faults"]
+    }
 
 
 def test_a_second_repro_does_nothing(season: Season) -> None:
