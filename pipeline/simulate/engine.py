@@ -244,12 +244,7 @@ def _strike(
     if place != NONE:
         row = log.rows[place]
         row.damage_amount = amount
-        row.target_entity_health_pct_before = 100.0 * health / most
-        row.target_entity_health_pct_after = 100.0 * left / most
-        row.is_critical_hit = is_crit
-        if is_crit:
-            row.critical_multiplier = CRIT_MULTIPLIER
-        row.is_periodic = fight.abilities[ability].is_periodic
+        _note_effect(row, 100.0 * health / most, 100.0 * left / most, is_crit, fight.abilities[ability].is_periodic)
         if amount > health:
             row.overkill_amount = amount - health
     if on_add:
@@ -325,13 +320,19 @@ def _mend(
         row = log.rows[place]
         row.healing_amount = amount
         row.overheal_amount = amount - (after - before)
-        row.target_entity_health_pct_before = 100.0 * before / most
-        row.target_entity_health_pct_after = 100.0 * after / most
-        row.is_critical_hit = is_crit
-        if is_crit:
-            row.critical_multiplier = CRIT_MULTIPLIER
-        row.is_periodic = fight.abilities[ability].is_periodic
+        _note_effect(row, 100.0 * before / most, 100.0 * after / most, is_crit, fight.abilities[ability].is_periodic)
     state.raid[whom].health = after
+
+
+@compiled
+def _note_effect(row: Any, before_pct: float, after_pct: float, is_crit: bool, is_periodic: bool) -> None:
+    """What a raider's hit and heal say alike, into their noted row."""
+    row.target_entity_health_pct_before = before_pct
+    row.target_entity_health_pct_after = after_pct
+    row.is_critical_hit = is_crit
+    if is_crit:
+        row.critical_multiplier = CRIT_MULTIPLIER
+    row.is_periodic = is_periodic
 
 
 @compiled
